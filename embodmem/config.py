@@ -1,0 +1,168 @@
+"""All settings, with their defaults, in dataclasses. YAML only overrides; an unknown key is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+from embodmem.errors import ConfigError
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreConfig:
+    """The memory's file."""
+
+    jpeg_quality: int = 85
+    """Quality of keyframe images, 1..95."""
+    check_below_mib: int = 512
+    """Files up to this size are checked for damage whenever they are opened."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SpatialConfig:
+    """The brick octree (`embodmem.spatial`)."""
+
+    voxel_size_m: float = 0.05
+    """Edge of a voxel at the finest depth, metres."""
+    min_range_m: float = 0.1
+    """Nearer depth is ignored, metres along the optical axis."""
+    max_range_m: float = 5.0
+    """Farther depth is ignored, metres along the optical axis."""
+    log_odds_hit: float = 0.85
+    """Added to a voxel that holds a surface (Hornung et al., Autonomous Robots 2013, section 3.2)."""
+    log_odds_miss: float = -0.4
+    """Added to a voxel that was seen through."""
+    log_odds_min: float = -2.0
+    """Lower clamp."""
+    log_odds_max: float = 3.5
+    """Upper clamp."""
+    log_odds_occupied: float = 0.0
+    """Above this a voxel counts as occupied, at or below it as free."""
+    capacity_bricks: int = 32768
+    """Bricks of 8x8x8 voxels in the pool: the bound on its memory (about 2 KiB a brick)."""
+    device: str = "cpu"
+    """Where the map lives: "cpu" or "cuda:0"."""
+    threads: int = 2
+    """Worker threads of one integration on a CPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneConfig:
+    """Object nodes (`embodmem.spatial.scene`)."""
+
+    min_score: float = 0.3
+    """Detections below this confidence are ignored."""
+    min_sightings: int = 3
+    """An object seen less often is not yet reported."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodicConfig:
+    """Keyframes and events (`embodmem.episodic`)."""
+
+    keyframe_distance_m: float = 0.5
+    """A view farther than this from the last keyframe becomes one."""
+    keyframe_angle_rad: float = 0.5
+    """A view turned by more than this from the last keyframe becomes one."""
+    keyframe_interval_s: float = 10.0
+    """A view later than this after the last keyframe becomes one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticConfig:
+    """Facts (`embodmem.semantic`)."""
+
+    single_valued: tuple[str, ...] = ("on", "in", "at", "held by")
+    """Relations of which a subject has one at a time: a new object supersedes the old one."""
+    exclusive: tuple[tuple[str, ...], ...] = (("on", "held by"),)
+    """Groups of relations of which only one can hold at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkingConfig:
+    """Recent context (`embodmem.working`)."""
+
+    max_items: int = 64
+    """Items kept, pins included; the oldest without a pin goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Everything. `embodmem config` prints it with the defaults."""
+
+    store: StoreConfig = field(default_factory=StoreConfig)
+    spatial: SpatialConfig = field(default_factory=SpatialConfig)
+    scene: SceneConfig = field(default_factory=SceneConfig)
+    episodic: EpisodicConfig = field(default_factory=EpisodicConfig)
+    semantic: SemanticConfig = field(default_factory=SemanticConfig)
+    working: WorkingConfig = field(default_factory=WorkingConfig)
+    encoder: str = "auto"
+    """Text encoder: "hashing", "minilm", or "auto" for MiniLM where it is installed."""
+
+
+def config_from(values: Any, kind: type[_T] = Config, where: str = "config") -> _T:  # type: ignore[assignment]
+    """Build a config dataclass from nested plain values that override its defaults.
+
+    Raises:
+        ConfigError: A key is unknown (the nearest known one is named) or a value is of another type.
+    """
+    import cattrs
+
+    if values is None:
+        values = {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{where}: wanted a mapping of settings, got {values!r}")
+    hints = get_type_hints(kind)
+    known = [f.name for f in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    made: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+            raise ConfigError(f"{where}: unknown key {key!r}{hint}")
+        here = f"{where}.{key}"
+        if dataclasses.is_dataclass(hints[key]):
+            made[key] = config_from(value, hints[key], here)  # type: ignore[arg-type]
+            continue
+        # YAML writes 5 for 5.0; nothing else is turned into another type silently.
+        if hints[key] is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if hints[key] in (int, float, str, bool) and type(value) is not hints[key]:
+            raise ConfigError(f"{here}: wanted {hints[key].__name__}, got {value!r}")
+        try:
+            made[key] = cattrs.structure(value, hints[key])
+        except Exception as error:
+            raise ConfigError(f"{here}: wanted {hints[key]}, got {value!r}") from error
+    return kind(**made)
+
+
+def load_config(path: str | Path) -> Config:
+    """Read a YAML file of overrides.
+
+    Raises:
+        ConfigError: The file is missing or no YAML, or holds an unknown key or a value of another type.
+    """
+    import yaml
+
+    try:
+        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{path}: wanted a YAML file of settings: {error}") from error
+    return config_from(values, where=str(path))
+
+
+def config_to_yaml(config: Config) -> str:
+    """The whole config as YAML that `load_config` reads back to an equal one."""
+    import yaml
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+
+    return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))

@@ -1,0 +1,394 @@
+"""The few types that everything flows through, and the protocols that the rooms of the house keep.
+
+Conventions, once: a transform ``T_a_b`` maps points of frame b into frame a, so ``T_a_b @ T_b_c = T_a_c``. The
+``world`` frame is right-handed with z up; a camera frame is optical (x right, y down, z forward). Metres,
+radians, integer nanoseconds. All checks happen when a value is made, so that what is inside is trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embodmem.errors import DepthError, InvalidInput
+from embodmem.geometry import Pose, check_pose
+
+__all__ = [
+    "Detection",
+    "Encoder",
+    "Event",
+    "Memory",
+    "Percept",
+    "PinholeCamera",
+    "Pose",
+    "Query",
+    "Recall",
+]
+
+Vector = NDArray[np.float32]
+_NO_LABELS: Mapping[int, str] = MappingProxyType({})
+
+
+def _set(obj: object, name: str, value: Any) -> None:
+    """Assign in ``__post_init__`` of a frozen dataclass."""
+    object.__setattr__(obj, name, value)
+
+
+def check_stamp(stamp_ns: Any, name: str = "stamp_ns") -> int:
+    """Return a time stamp as a Python int.
+
+    Raises:
+        InvalidInput: It is no whole number, is negative, or does not fit in 63 bits.
+    """
+    if isinstance(stamp_ns, bool) or not isinstance(stamp_ns, (int, np.integer)):
+        raise InvalidInput(f"{name}: wanted whole nanoseconds (int), got {stamp_ns!r}")
+    if not 0 <= int(stamp_ns) < 2**63:
+        raise InvalidInput(f"{name}: wanted 0 <= nanoseconds < 2**63, got {stamp_ns}")
+    return int(stamp_ns)
+
+
+def _unit_vector(value: ArrayLike, name: str) -> Vector:
+    vector = np.asarray(value, dtype=np.float32)
+    if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
+        raise InvalidInput(f"{name}: wanted a finite vector (D,), got shape {vector.shape}")
+    norm = float(np.linalg.norm(vector))
+    if norm == 0.0:
+        raise InvalidInput(f"{name}: wanted a vector of unit norm, got all zeros")
+    return vector / np.float32(norm)
+
+
+def _point(value: ArrayLike, name: str) -> NDArray[np.float64]:
+    point = np.asarray(value, dtype=np.float64)
+    if point.shape != (3,) or not np.isfinite(point).all():
+        raise InvalidInput(f"{name}: wanted a finite point (3,) in metres, got {value!r}")
+    return point
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PinholeCamera:
+    """A pinhole camera without distortion; pixel (0, 0) is the centre of the top left pixel.
+
+    Attributes:
+        width: Columns of its images, px.
+        height: Rows of its images, px.
+        fx: Focal length along x, px.
+        fy: Focal length along y, px.
+        cx: Principal point along x, px.
+        cy: Principal point along y, px.
+    """
+
+    width: int
+    height: int
+    fx: float
+    fy: float
+    cx: float
+    cy: float
+
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise InvalidInput(f"camera: wanted a size of at least 1x1 px, got {self.width}x{self.height}")
+        if not (np.isfinite([self.fx, self.fy, self.cx, self.cy]).all() and self.fx > 0 and self.fy > 0):
+            raise InvalidInput(
+                f"camera: wanted finite fx, fy > 0 and cx, cy, got {self.fx}, {self.fy}, {self.cx}, {self.cy}"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(height, width), as numpy gives the shape of an image."""
+        return (self.height, self.width)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detection:
+    """One object as a detector or a simulator saw it in one image.
+
+    Attributes:
+        label: What it is ("mug"); never empty.
+        score: Confidence in 0..1.
+        box: (4,) float64, x0, y0, x1, y1 in px, or None when there is a mask.
+        mask: (H, W) bool, or None when there is a box.
+        embedding: (D,) float32 of unit norm, or None.
+        instance_id: Number that the source keeps for one and the same object, or None if it knows none.
+    """
+
+    label: str
+    score: float = 1.0
+    box: NDArray[np.float64] | None = None
+    mask: NDArray[np.bool_] | None = None
+    embedding: Vector | None = None
+    instance_id: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.label.strip():
+            raise InvalidInput("detection: wanted a label, got an empty one")
+        if not 0.0 <= self.score <= 1.0:
+            raise InvalidInput(f"detection {self.label!r}: wanted a score in 0..1, got {self.score}")
+        if self.box is None and self.mask is None:
+            raise InvalidInput(f"detection {self.label!r}: wanted a box or a mask, got neither")
+        if self.box is not None:
+            box = np.asarray(self.box, dtype=np.float64)
+            if box.shape != (4,) or not np.isfinite(box).all() or (box[2:] <= box[:2]).any():
+                raise InvalidInput(
+                    f"detection {self.label!r}: wanted a box x0, y0, x1, y1 in px with x1 > x0 and y1 > y0, "
+                    f"got {self.box!r}"
+                )
+            _set(self, "box", box)
+        if self.mask is not None:
+            mask = np.asarray(self.mask)
+            if mask.ndim != 2 or mask.dtype != np.bool_:
+                raise InvalidInput(f"detection {self.label!r}: wanted a mask (H, W) bool, got {mask.shape} {mask.dtype}")
+            _set(self, "mask", mask)
+        if self.embedding is not None:
+            _set(self, "embedding", _unit_vector(self.embedding, f"detection {self.label!r}: embedding"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Percept:
+    """One posed, time-stamped look at the world.
+
+    Attributes:
+        stamp_ns: When it was seen, ns.
+        T_world_sensor: (4, 4) float64; sensor frame to world. For a camera the sensor frame is optical. A rotation
+            off by more than 1e-3 is refused, a smaller error is re-orthonormalised.
+        camera: Intrinsics of `depth`, `rgb` and `segmentation`; None for a lidar.
+        depth: (H, W) metres along +z of the camera, 0 = no return. float32, or uint16 millimetres, which are
+            converted to float32 metres.
+        rgb: (H, W, 3) uint8.
+        points: (N, 3) float32 metres in the sensor frame (lidar).
+        detections: What a detector found in this image.
+        segmentation: (H, W) int32 instance ids, 0 = nothing known.
+        labels: Instance id -> label, for the ids of `segmentation`.
+        embedding: (D,) float32 of unit norm, of the whole view.
+        caption: Words for the whole view.
+        agent: Who looked; stamps must not decrease per agent.
+    """
+
+    stamp_ns: int
+    T_world_sensor: Pose
+    camera: PinholeCamera | None = None
+    depth: NDArray[np.float32] | None = None
+    rgb: NDArray[np.uint8] | None = None
+    points: NDArray[np.float32] | None = None
+    detections: tuple[Detection, ...] = ()
+    segmentation: NDArray[np.int32] | None = None
+    labels: Mapping[int, str] = field(default_factory=lambda: _NO_LABELS)
+    embedding: Vector | None = None
+    caption: str = ""
+    agent: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, "stamp_ns", check_stamp(self.stamp_ns))
+        _set(self, "T_world_sensor", check_pose(self.T_world_sensor, "T_world_sensor"))
+        if self.camera is None and any(x is not None for x in (self.depth, self.rgb, self.segmentation)):
+            raise InvalidInput("percept: images came without a camera; wanted camera=PinholeCamera(...)")
+        if self.depth is not None:
+            _set(self, "depth", self._checked_depth(self.depth))
+        if self.rgb is not None:
+            self._check_image(self.rgb, "rgb", np.uint8, 3)
+        if self.segmentation is not None:
+            self._check_image(self.segmentation, "segmentation", np.int32, 0)
+        if self.points is not None:
+            points = np.asarray(self.points, dtype=np.float32)
+            if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
+                raise InvalidInput(f"points: wanted finite (N, 3) metres in the sensor frame, got shape {points.shape}")
+            _set(self, "points", points)
+        for detection in self.detections:
+            if detection.mask is not None and (self.camera is None or detection.mask.shape != self.camera.shape):
+                raise InvalidInput(
+                    f"detection {detection.label!r}: wanted a mask of the camera's size "
+                    f"{self.camera and self.camera.shape}, got {detection.mask.shape}"
+                )
+        if self.embedding is not None:
+            _set(self, "embedding", _unit_vector(self.embedding, "percept: embedding"))
+
+    def _checked_depth(self, depth: NDArray[Any]) -> NDArray[np.float32]:
+        assert self.camera is not None
+        if depth.shape != self.camera.shape:
+            raise DepthError(f"depth: wanted the camera's size {self.camera.shape} (H, W), got {depth.shape}")
+        if depth.dtype == np.uint16:
+            return depth.astype(np.float32) * np.float32(1e-3)
+        if depth.dtype != np.float32:
+            raise DepthError(f"depth: wanted float32 metres or uint16 millimetres, got {depth.dtype}")
+        # min and max carry a NaN along, so two passes tell of NaN, infinity and negative values at once.
+        low, high = float(depth.min()), float(depth.max())
+        if not (low >= 0.0 and np.isfinite(high)):
+            bad = int(np.count_nonzero(~np.isfinite(depth) | (depth < 0)))
+            raise DepthError(
+                f"depth: wanted finite metres >= 0 with 0 for no return, got {bad} values that are NaN, infinite or "
+                f"negative; set those to 0"
+            )
+        return depth
+
+    def _check_image(self, image: NDArray[Any], name: str, dtype: type, channels: int) -> None:
+        assert self.camera is not None
+        wanted = (*self.camera.shape, channels) if channels else self.camera.shape
+        if image.shape != wanted or image.dtype != dtype:
+            raise InvalidInput(f"{name}: wanted {wanted} {np.dtype(dtype)}, got {image.shape} {image.dtype}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Event:
+    """One thing that was done, told or decided.
+
+    Attributes:
+        stamp_ns: When it happened (or began), ns.
+        kind: "pick", "place", "told", "moved", "tour", ...: one word; never empty.
+        text: What happened, as a sentence.
+        until_ns: When it ended, ns; None when it took no time.
+        T_world_body: (4, 4) pose of the body then, or None.
+        objects: Labels or ids of the things it was about.
+        outcome: What came of it ("done", "dropped").
+        reward: What it earned, or None.
+        source: Who says so ("robot", "user", "scene").
+        agent: Who did it; stamps must not decrease per agent.
+    """
+
+    stamp_ns: int
+    kind: str
+    text: str
+    until_ns: int | None = None
+    T_world_body: Pose | None = None
+    objects: tuple[str, ...] = ()
+    outcome: str = ""
+    reward: float | None = None
+    source: str = ""
+    agent: str = ""
+
+    def __post_init__(self) -> None:
+        _set(self, "stamp_ns", check_stamp(self.stamp_ns))
+        if not self.kind.strip() or not self.text.strip():
+            raise InvalidInput(f"event: wanted a kind and a text, got kind={self.kind!r}, text={self.text!r}")
+        if self.until_ns is not None:
+            _set(self, "until_ns", check_stamp(self.until_ns, "until_ns"))
+            if self.until_ns < self.stamp_ns:
+                raise InvalidInput(f"event: wanted until_ns >= stamp_ns, got {self.until_ns} < {self.stamp_ns}")
+        if self.T_world_body is not None:
+            _set(self, "T_world_body", check_pose(self.T_world_body, "T_world_body"))
+        if isinstance(self.objects, str):
+            raise InvalidInput(f"event: wanted objects as a tuple of labels, got the string {self.objects!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Query:
+    """What is looked for; a field left None (or empty) is open. All filters apply before the k best are chosen.
+
+    Attributes:
+        text: Words to rank by.
+        embedding: (D,) float32 vector to rank by, of the encoder that the memory uses.
+        near: (3,) point in the world, metres; ranks by nearness, and filters when `radius_m` is given.
+        radius_m: Keep what lies within this distance of `near`.
+        within: (2, 3) lower and upper corner of a box in the world, metres; keep what touches it.
+        between_ns: (from, until), either None; keep what was there in that time, ends included.
+        kinds: Keep these kinds ("object", "keyframe", "event", "fact", or an event's own kind).
+        labels: Keep what bears one of these labels.
+        agent: Keep what this agent saw or did.
+        ids: Keep these ids.
+    """
+
+    text: str | None = None
+    embedding: Vector | None = None
+    near: NDArray[np.float64] | None = None
+    radius_m: float | None = None
+    within: NDArray[np.float64] | None = None
+    between_ns: tuple[int | None, int | None] | None = None
+    kinds: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    agent: str | None = None
+    ids: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("kinds", "labels", "ids"):
+            if isinstance(getattr(self, name), str):
+                raise InvalidInput(f"query: wanted {name} as a tuple of strings, got the string {getattr(self, name)!r}")
+        if self.embedding is not None:
+            _set(self, "embedding", _unit_vector(self.embedding, "query: embedding"))
+        if self.near is not None:
+            _set(self, "near", _point(self.near, "query: near"))
+        if self.radius_m is not None and (self.near is None or not self.radius_m >= 0):
+            raise InvalidInput(f"query: radius_m wants a point `near` and a number >= 0, got {self.radius_m}")
+        if self.within is not None:
+            box = np.asarray(self.within, dtype=np.float64)
+            if box.shape != (2, 3) or np.isnan(box).any() or (box[1] < box[0]).any():
+                raise InvalidInput(f"query: wanted within as (2, 3) lower and upper corner, got {self.within!r}")
+            _set(self, "within", box)
+        if self.between_ns is not None:
+            begin, end = self.between_ns
+            if begin is not None and end is not None and end < begin:
+                raise InvalidInput(f"query: wanted between_ns as (from, until), got {self.between_ns}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Recall:
+    """One thing remembered, with the reasons why it was chosen.
+
+    Attributes:
+        kind: "object", "keyframe", "event", "fact", ...
+        id: Its id in the memory, e.g. "object:12"; stable over restarts.
+        score: Larger is better; comparable only within one answer.
+        position: (3,) metres in the world, or None when it has no place.
+        first_seen_ns: When it was first seen or began, ns.
+        last_seen_ns: When it was last seen or ended, ns.
+        label: What it is.
+        text: It in words.
+        evidence: Ids that it rests on.
+        why: Channel -> score that it reached there ("words", "meaning", "near", "recent").
+        data: What its kind adds (an object's extent and sightings, a fact's validity).
+    """
+
+    kind: str
+    id: str
+    score: float
+    position: NDArray[np.float64] | None
+    first_seen_ns: int
+    last_seen_ns: int
+    label: str
+    text: str
+    evidence: tuple[str, ...] = ()
+    why: Mapping[str, float] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Memory(Protocol):
+    """What every memory does. `testing.check_memory` tests an implementation against it."""
+
+    def write(self, experience: Percept | Event) -> None:
+        """Remember it; when this returns, it is kept. Raises StampError when time goes backwards for its agent."""
+
+    def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
+        """The k best answers, best first; [] when nothing matches."""
+
+    def forget(self, query: Query) -> int:
+        """Remove what matches, from memory and from disk; returns how many things were removed."""
+
+    def clear(self) -> None:
+        """Remove everything."""
+
+    def state_dict(self) -> dict[str, Any]:
+        """All of its content as a tree of plain values and arrays."""
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace its content by what `state_dict` gave."""
+
+
+@runtime_checkable
+class Encoder(Protocol):
+    """Words to vectors. `testing.check_encoder` tests an implementation against it.
+
+    Attributes:
+        name: Identifies the model; vectors of different names never meet.
+        dim: Length of a vector.
+        min_score: Cosine below which two texts have nothing to do with each other.
+    """
+
+    name: str
+    dim: int
+    min_score: float
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """(N,) texts to (N, dim) float32 rows of unit norm; deterministic, and the same batched or one by one."""

@@ -1,0 +1,1 @@
+"""One memory for agents with a body: simulated agents, robots, and policies in training."""
