@@ -127,7 +127,7 @@ def config_from(values: Any, kind: type[_T] = Config, where: str = "config") -> 
             raise ConfigError(f"{where}: unknown key {key!r}{hint}")
         here = f"{where}.{key}"
         if dataclasses.is_dataclass(hints[key]):
-            made[key] = config_from(value, hints[key], here)  # type: ignore[arg-type]
+            made[key] = config_from(value, hints[key], here)
             continue
         # YAML writes 5 for 5.0; nothing else is turned into another type silently.
         if hints[key] is float and isinstance(value, int) and not isinstance(value, bool):

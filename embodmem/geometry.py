@@ -70,7 +70,8 @@ def inverse(T_a_b: Pose) -> Pose:
 def transform_points(T_a_b: Pose, points_b: NDArray[Any]) -> NDArray[Any]:
     """Map points (..., 3) of frame b into frame a, in the dtype of the points."""
     rotation = T_a_b[:3, :3].astype(points_b.dtype)
-    return points_b @ rotation.T + T_a_b[:3, 3].astype(points_b.dtype)
+    moved: NDArray[Any] = points_b @ rotation.T + T_a_b[:3, 3].astype(points_b.dtype)
+    return moved
 
 
 def pose_from_quat(position: ArrayLike, quat_xyzw: ArrayLike) -> Pose:
@@ -95,7 +96,7 @@ def pose_from_quat(position: ArrayLike, quat_xyzw: ArrayLike) -> Pose:
 
 
 def look_at(eye: ArrayLike, target: ArrayLike) -> Pose:
-    """T_world_camera (4, 4) of an optical frame at `eye` (3,) that looks at `target` (3,), image upright (world z up)."""
+    """T_world_camera (4, 4) of an upright camera (world z up) at `eye` (3,) that looks at `target` (3,), metres."""
     position = np.asarray(eye, dtype=np.float64)
     forward = np.asarray(target, dtype=np.float64) - position
     forward /= np.linalg.norm(forward)

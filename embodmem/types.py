@@ -59,7 +59,8 @@ def _unit_vector(value: ArrayLike, name: str) -> Vector:
     norm = float(np.linalg.norm(vector))
     if norm == 0.0:
         raise InvalidInput(f"{name}: wanted a vector of unit norm, got all zeros")
-    return vector / np.float32(norm)
+    unit: Vector = vector / np.float32(norm)
+    return unit
 
 
 def _point(value: ArrayLike, name: str) -> NDArray[np.float64]:
@@ -141,7 +142,9 @@ class Detection:
         if self.mask is not None:
             mask = np.asarray(self.mask)
             if mask.ndim != 2 or mask.dtype != np.bool_:
-                raise InvalidInput(f"detection {self.label!r}: wanted a mask (H, W) bool, got {mask.shape} {mask.dtype}")
+                raise InvalidInput(
+                    f"detection {self.label!r}: wanted a mask (H, W) bool, got {mask.shape} {mask.dtype}"
+                )
             _set(self, "mask", mask)
         if self.embedding is not None:
             _set(self, "embedding", _unit_vector(self.embedding, f"detection {self.label!r}: embedding"))
@@ -211,7 +214,8 @@ class Percept:
         if depth.shape != self.camera.shape:
             raise DepthError(f"depth: wanted the camera's size {self.camera.shape} (H, W), got {depth.shape}")
         if depth.dtype == np.uint16:
-            return depth.astype(np.float32) * np.float32(1e-3)
+            metres: NDArray[np.float32] = depth.astype(np.float32) * np.float32(1e-3)
+            return metres
         if depth.dtype != np.float32:
             raise DepthError(f"depth: wanted float32 metres or uint16 millimetres, got {depth.dtype}")
         # min and max carry a NaN along, so two passes tell of NaN, infinity and negative values at once.
@@ -303,8 +307,9 @@ class Query:
 
     def __post_init__(self) -> None:
         for name in ("kinds", "labels", "ids"):
-            if isinstance(getattr(self, name), str):
-                raise InvalidInput(f"query: wanted {name} as a tuple of strings, got the string {getattr(self, name)!r}")
+            value = getattr(self, name)
+            if isinstance(value, str):
+                raise InvalidInput(f"query: wanted {name} as a tuple of strings, got the string {value!r}")
         if self.embedding is not None:
             _set(self, "embedding", _unit_vector(self.embedding, "query: embedding"))
         if self.near is not None:

@@ -1,0 +1,199 @@
+"""Episodic memory: keyframes of what was seen and events of what was done, told or decided."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.config import EpisodicConfig
+from embodmem.errors import InvalidInput
+from embodmem.geometry import Pose
+from embodmem.index import Record, RecordMemory, Records
+from embodmem.index.filters import row_id
+from embodmem.types import Event, Percept, Query, Recall
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Keyframe:
+    """A stored view.
+
+    Attributes:
+        id: Its id in the memory, "keyframe:7".
+        stamp_ns: When it was seen, ns.
+        T_world_camera: (4, 4) pose of the optical frame.
+        jpeg: The colour image as JPEG bytes, or None where the sensor gave no colour.
+    """
+
+    id: str
+    stamp_ns: int
+    T_world_camera: Pose
+    jpeg: bytes | None
+
+    def image(self) -> NDArray[np.uint8] | None:
+        """The colour image (H, W, 3) uint8, or None."""
+        from PIL import Image
+
+        return None if self.jpeg is None else np.asarray(Image.open(io.BytesIO(self.jpeg)).convert("RGB"))
+
+
+class EpisodicMemory(RecordMemory):
+    """Keyframes and events with time, pose, text and embedding.
+
+    A view becomes a keyframe when it is far enough, turned enough or late enough from the last one of its agent.
+
+    Args:
+        records: Where they are kept.
+        config: When a view becomes a keyframe.
+        jpeg_quality: Of keyframe images, 1..95.
+    """
+
+    kinds: ClassVar[tuple[str, ...]] = ("keyframe", "event")
+
+    def __init__(self, records: Records, config: EpisodicConfig | None = None, jpeg_quality: int = 85) -> None:
+        super().__init__(records)
+        self.config = config or EpisodicConfig()
+        self._jpeg_quality = jpeg_quality
+        self._last: dict[str, tuple[int, Pose]] = {}
+        self.store.after_rollback.append(self.reload)
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the last keyframe of each agent again."""
+        sql = (
+            "SELECT r.agent, r.first_ns, k.T_world_camera FROM record r JOIN keyframe k ON k.id = r.id "
+            "WHERE r.id IN (SELECT max(id) FROM record WHERE kind = 'keyframe' GROUP BY agent)"
+        )
+        with self.store.read() as db:
+            rows = db.execute(sql).fetchall()
+        self._last = {agent: (stamp, np.frombuffer(T).reshape(4, 4)) for agent, stamp, T in rows}
+
+    def is_keyframe(self, percept: Percept) -> bool:
+        """Whether this view differs enough from the last keyframe of its agent."""
+        if percept.agent not in self._last:
+            return True
+        stamp_ns, T_world_last = self._last[percept.agent]
+        T = percept.T_world_sensor
+        cosine = (np.trace(T[:3, :3].T @ T_world_last[:3, :3]) - 1.0) / 2.0
+        return bool(
+            np.linalg.norm(T[:3, 3] - T_world_last[:3, 3]) > self.config.keyframe_distance_m
+            or np.arccos(np.clip(cosine, -1.0, 1.0)) > self.config.keyframe_angle_rad
+            or percept.stamp_ns - stamp_ns > self.config.keyframe_interval_s * 1e9
+        )
+
+    def encode_image(self, percept: Percept) -> bytes | None:
+        """The percept's colour as JPEG bytes; the slow part of a keyframe, safe in any thread."""
+        from PIL import Image
+
+        if percept.rgb is None:
+            return None
+        buffer = io.BytesIO()
+        Image.fromarray(percept.rgb).save(buffer, "JPEG", quality=self._jpeg_quality)
+        return buffer.getvalue()
+
+    def apply(self, experience: Percept | Event) -> int | None:
+        """Write an event, or a percept that is a keyframe; returns its row id."""
+        if isinstance(experience, Event):
+            return self.add_event(experience)
+        if not self.is_keyframe(experience):
+            return None
+        seen = {d.label: d.label for d in experience.detections}
+        if experience.segmentation is not None:
+            present = set(np.unique(experience.segmentation).tolist())
+            seen.update({label: label for i, label in experience.labels.items() if i in present})
+        return self.add_keyframe(experience, self.encode_image(experience), list(seen))
+
+    def add_keyframe(
+        self,
+        percept: Percept,
+        jpeg: bytes | None,
+        labels: Sequence[str] = (),
+        place: str = "",
+        evidence: Sequence[int] = (),
+    ) -> int:
+        """Keep a view.
+
+        Args:
+            percept: The view.
+            jpeg: Its colour, from `encode_image`.
+            labels: What was seen in it.
+            place: The room it was taken in.
+            evidence: Row ids of the objects seen in it.
+
+        Returns:
+            Its row id.
+        """
+        seen = ", ".join(sorted(set(labels)))
+        parts = [percept.caption, f"saw {seen}" if seen else "", f"in the {place}" if place else ""]
+        record = Record(
+            kind="keyframe",
+            first_ns=percept.stamp_ns,
+            last_ns=percept.stamp_ns,
+            text=" ".join(part for part in parts if part) or "a view",
+            label=place,
+            agent=percept.agent,
+            position=percept.T_world_sensor[:3, 3],
+            tags=(*labels, place),
+            evidence=evidence,
+        )
+        with self.store.transaction() as db:
+            number = self.records.add(record)
+            pose = np.ascontiguousarray(percept.T_world_sensor).tobytes()
+            db.execute("INSERT INTO keyframe VALUES (?, ?, ?)", (number, pose, jpeg))
+        self._last[percept.agent] = (percept.stamp_ns, percept.T_world_sensor)
+        return number
+
+    def add_event(self, event: Event, place: str = "", evidence: Sequence[int] = ()) -> int:
+        """Keep an event; `place` is the room it happened in, `evidence` what it rests on. Returns its row id."""
+        T = event.T_world_body
+        data: dict[str, Any] = {"objects": list(event.objects), "outcome": event.outcome, "source": event.source}
+        if event.reward is not None:
+            data["reward"] = event.reward
+        if T is not None:
+            data["T_world_body"] = T.tolist()
+        if place:
+            data["place"] = place
+        return self.records.add(
+            Record(
+                kind="event",
+                subkind=event.kind,
+                first_ns=event.stamp_ns,
+                last_ns=event.stamp_ns if event.until_ns is None else event.until_ns,
+                text=event.text,
+                agent=event.agent,
+                position=None if T is None else T[:3, 3],
+                tags=(*event.objects, place),
+                evidence=evidence,
+                data=data,
+            )
+        )
+
+    def get_keyframe(self, record_id: str) -> Keyframe:
+        """The stored view of an id such as "keyframe:7".
+
+        Raises:
+            InvalidInput: There is none.
+        """
+        sql = (
+            "SELECT r.first_ns, k.T_world_camera, k.image FROM record r JOIN keyframe k ON k.id = r.id "
+            "WHERE r.id = ? AND r.kind || ':' || r.id = ?"
+        )
+        with self.store.read() as db:
+            row = db.execute(sql, (row_id(record_id), record_id)).fetchone()
+        if row is None:
+            raise InvalidInput(f"keyframe: wanted an id that is in the memory, got {record_id!r}")
+        return Keyframe(record_id, row[0], np.frombuffer(row[1]).reshape(4, 4), row[2])
+
+    def timeline(self, query: Query | None = None, *, newest_first: bool = False, limit: int = 1000) -> list[Recall]:
+        """Keyframes and events that pass the filters of a query, in order of time.
+
+        Args:
+            query: Filters; its text and embedding play no part here. None takes all.
+            newest_first: Begin with the latest.
+            limit: At most this many.
+        """
+        return self.records.in_order(query or Query(), self.kinds, newest_first=newest_first, limit=limit)

@@ -1,0 +1,27 @@
+"""Fusion of several rankings into one."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from typing import TypeVar
+
+K = TypeVar("K", bound=Hashable)
+
+RANK_OFFSET = 60
+"""The constant k of reciprocal rank fusion (Cormack et al., SIGIR 2009, section 2)."""
+
+
+def fuse(rankings: Mapping[str, Sequence[K]]) -> dict[K, float]:
+    """Reciprocal rank fusion: score(d) = sum over rankings of 1 / (60 + rank), ranks from 1 (Cormack et al., 2009).
+
+    Args:
+        rankings: Channel -> keys, best first, each at most once a channel.
+
+    Returns:
+        Key -> score, best first; ties keep the order in which they came.
+    """
+    scores: dict[K, float] = {}
+    for ranking in rankings.values():
+        for rank, key in enumerate(ranking, start=1):
+            scores[key] = scores.get(key, 0.0) + 1.0 / (RANK_OFFSET + rank)
+    return dict(sorted(scores.items(), key=lambda item: -item[1]))

@@ -1,0 +1,298 @@
+"""Records: the one form in which objects, keyframes, events, facts and notes are kept and found."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.errors import InvalidInput
+from embodmem.index.filters import is_open, matching, row_id
+from embodmem.index.ranking import fuse
+from embodmem.index.vectors import Vectors
+from embodmem.index.words import match_expression
+from embodmem.store import Store
+from embodmem.types import Encoder, Query, Recall
+
+CHANNEL_DEPTH = 200
+"""How many of its best each channel hands to the fusion."""
+
+_COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent"
+
+
+@dataclass(slots=True, kw_only=True)
+class Record:
+    """One thing to keep.
+
+    Attributes:
+        kind: "object", "room", "keyframe", "event", "fact" or "item".
+        first_ns: When it was first seen or began, ns.
+        last_ns: When it was last seen or ended, ns.
+        label: What it is.
+        text: It in words; goes to the word index and the encoder.
+        subkind: An event's own kind.
+        agent: Whose it is.
+        position: (3,) metres in the world, or None.
+        box: (2, 3) lower and upper corner; None takes the position as a point.
+        tags: Labels and ids by which label filters find it, its label always included.
+        evidence: Row ids that it rests on.
+        data: What its kind adds; plain values.
+    """
+
+    kind: str
+    first_ns: int
+    last_ns: int
+    label: str = ""
+    text: str = ""
+    subkind: str = ""
+    agent: str = ""
+    position: NDArray[np.float64] | None = None
+    box: NDArray[np.float64] | None = None
+    tags: Iterable[str] = ()
+    evidence: Sequence[int] = ()
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def columns(self) -> dict[str, Any]:
+        """Its row of the table `record`, without id and embedding."""
+        position = [None] * 3 if self.position is None else np.asarray(self.position, np.float64).tolist()
+        corners = [*position, *position] if self.box is None else np.asarray(self.box, np.float64).reshape(6).tolist()
+        names = ("x", "y", "z", "x0", "y0", "z0", "x1", "y1", "z1")
+        return {
+            "kind": self.kind,
+            "subkind": self.subkind,
+            "agent": self.agent,
+            "label": self.label,
+            "text": self.text,
+            "first_ns": int(self.first_ns),
+            "last_ns": int(self.last_ns),
+            **dict(zip(names, (*position, *corners), strict=True)),
+            "data": json.dumps(dict(self.data)),
+        }
+
+
+class Records:
+    """Adds, changes, removes and finds records; all indexes follow within the same transaction.
+
+    Texts are encoded in one batch just before the transaction commits.
+    """
+
+    def __init__(self, store: Store, encoder: Encoder) -> None:
+        self.store = store
+        self.encoder = encoder
+        self._vectors = Vectors(store, encoder.dim)
+        self._to_encode: dict[int, str] = {}
+        store.before_commit.append(self._encode_pending)
+        store.after_rollback.append(self._to_encode.clear)
+
+    def add(self, record: Record) -> int:
+        """Keep a record; returns its row id."""
+        columns = record.columns()
+        with self.store.transaction() as db:
+            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+            cursor = db.execute(f"INSERT INTO record ({names}) VALUES ({marks})", tuple(columns.values()))
+            number = int(cursor.lastrowid or 0)
+            self._set_tags(db, number, record)
+        if record.text:
+            self._to_encode[number] = record.text
+        return number
+
+    def replace(self, number: int, record: Record) -> None:
+        """Change a record in place; its text is encoded again only when it differs."""
+        columns = record.columns()
+        with self.store.transaction() as db:
+            old = db.execute("SELECT text FROM record WHERE id = ?", (number,)).fetchone()
+            if old is None:
+                raise InvalidInput(f"record: wanted one that exists, got row {number}")
+            assigned = ", ".join(f"{name} = ?" for name in columns)
+            db.execute(f"UPDATE record SET {assigned} WHERE id = ?", (*columns.values(), number))
+            self._set_tags(db, number, record)
+        if record.text != old[0]:
+            self._to_encode[number] = record.text
+
+    @staticmethod
+    def _set_tags(db: sqlite3.Connection, number: int, record: Record) -> None:
+        tags = {tag.lower() for tag in (record.label, *record.tags) if tag}
+        db.execute("DELETE FROM record_tag WHERE id = ?", (number,))
+        db.executemany("INSERT INTO record_tag VALUES (?, ?)", [(tag, number) for tag in sorted(tags)])
+        db.execute("DELETE FROM record_link WHERE id = ?", (number,))
+        db.executemany("INSERT OR IGNORE INTO record_link VALUES (?, ?)", [(number, ref) for ref in record.evidence])
+
+    def remove(self, numbers: Iterable[int]) -> int:
+        """Remove records from every index; returns how many were there. `Store.erase_traces` cleans the disk."""
+        rows = [int(number) for number in numbers]
+        with self.store.transaction() as db:
+            sql = "DELETE FROM record WHERE id IN (SELECT value FROM json_each(?))"
+            gone = int(db.execute(sql, (json.dumps(rows),)).rowcount)
+        for number in rows:
+            self._to_encode.pop(number, None)
+        return gone
+
+    def _encode_pending(self, db: sqlite3.Connection) -> None:
+        if not self._to_encode:
+            return
+        numbers = list(self._to_encode)
+        vectors = self.encoder.encode([self._to_encode[number] for number in numbers])
+        db.executemany(
+            "UPDATE record SET embedding = ? WHERE id = ?",
+            [(vector.tobytes(), number) for vector, number in zip(vectors, numbers, strict=True)],
+        )
+        self._vectors.put(numbers, vectors)
+        self._to_encode.clear()
+
+    def invalidate_vectors(self) -> None:
+        """Read all vectors again at the next search, after rows were written past `add` and `replace`."""
+        self._vectors.invalidate()
+
+    def match(self, query: Query, kinds: tuple[str, ...] = ()) -> list[int]:
+        """Row ids of all records that pass the filters and hold every content word of the text, if one is given.
+
+        Raises:
+            InvalidInput: The query is empty, which would be everything.
+        """
+        if is_open(query):
+            raise InvalidInput("query: wanted at least one filter, got an empty query; clear() removes everything")
+        with self.store.read() as db:
+            ids, _ = matching(db, query, kinds, live=False)
+            if query.text is not None:
+                ids = np.array([n for n in self._by_words(db, query.text, ids, every=True)], dtype=np.int64)
+        return [int(n) for n in ids]
+
+    def search(self, query: Query, k: int, kinds: tuple[str, ...] = ()) -> list[Recall]:
+        """The k best records among those that pass every filter, best first.
+
+        Channels: "words" (BM25 over label and text), "meaning" (cosine of embeddings), "near" (distance), and
+        "recent" (newest first) where nothing else ranks. They are fused by rank.
+        """
+        if k < 1:
+            raise InvalidInput(f"k: wanted 1 or more, got {k}")
+        with self.store.read() as db:
+            ids, distance = matching(db, query, kinds)
+            if not len(ids):
+                return []
+            scores = self._channels(db, query, ids, distance)
+            fused = fuse({name: list(ranked) for name, ranked in scores.items()})
+            best = list(fused)[:k]
+            why = {n: {name: ranked[n] for name, ranked in scores.items() if n in ranked} for n in best}
+            return self._hydrate(db, best, fused, why)
+
+    def _channels(
+        self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], distance: NDArray[np.float64]
+    ) -> dict[str, dict[int, float]]:
+        """Channel -> row id -> score, best first."""
+        channels: dict[str, dict[int, float]] = {}
+        if query.text is not None:
+            channels["words"] = self._by_words(db, query.text, ids)
+        vector = query.embedding
+        if vector is None and query.text:
+            vector = self.encoder.encode([query.text])[0]
+        if vector is not None:
+            if vector.shape != (self.encoder.dim,):
+                raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {vector.shape}")
+            cosine = self._vectors.scores(ids, vector)
+            channels["meaning"] = _best(ids, cosine, cosine >= self.encoder.min_score)
+        if query.near is not None and (query.text is None or any(channels.values())):
+            placed = ~np.isnan(distance)
+            if query.text is not None:  # nearness orders what the words chose; it brings in nothing of its own
+                placed &= np.isin(ids, [n for ranked in channels.values() for n in ranked])
+            channels["near"] = {n: -s for n, s in _best(ids, -distance, placed).items()}
+        if not channels:
+            newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
+            order = np.argsort(-newest, kind="stable")[:CHANNEL_DEPTH]
+            channels["recent"] = {int(ids[i]): float(newest[i]) for i in order}
+        return {name: ranked for name, ranked in channels.items() if ranked}
+
+    @staticmethod
+    def _column(db: sqlite3.Connection, name: str, ids: NDArray[np.int64]) -> list[Any]:
+        numbers = json.dumps(ids.tolist())
+        sql = f"SELECT {name} FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        return [row[0] for row in db.execute(sql, (numbers,))]
+
+    @staticmethod
+    def _by_words(db: sqlite3.Connection, text: str, ids: NDArray[np.int64], every: bool = False) -> dict[int, float]:
+        expression = match_expression(text, every)
+        if not expression:
+            return {}
+        sql = (
+            "SELECT rowid, -bm25(record_words, 4.0, 1.0) FROM record_words WHERE record_words MATCH ? "
+            "AND rowid IN (SELECT value FROM json_each(?)) ORDER BY bm25(record_words, 4.0, 1.0), rowid"
+        )
+        limit = "" if every else f" LIMIT {CHANNEL_DEPTH}"
+        return dict(db.execute(sql + limit, (expression, json.dumps(ids.tolist()))).fetchall())
+
+    def in_order(self, query: Query, kinds: tuple[str, ...], *, newest_first: bool, limit: int) -> list[Recall]:
+        """Records that pass the filters of a query, by time; its text and embedding play no part."""
+        with self.store.read() as db:
+            ids, _ = matching(db, query, kinds)
+            order = "last_ns DESC, id DESC" if newest_first else "first_ns, id"
+            sql = f"SELECT id FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY {order} LIMIT ?"
+            numbers = [row[0] for row in db.execute(sql, (json.dumps(ids.tolist()), limit))]
+            return self._hydrate(db, numbers, {}, {})
+
+    def get(self, numbers: Sequence[int]) -> list[Recall]:
+        """The records of these row ids, in this order; missing ones are left out."""
+        with self.store.read() as db:
+            return self._hydrate(db, numbers, {}, {})
+
+    def _hydrate(
+        self,
+        db: sqlite3.Connection,
+        numbers: Sequence[int],
+        scores: Mapping[int, float],
+        why: Mapping[int, Mapping[str, float]],
+    ) -> list[Recall]:
+        wanted = json.dumps([int(n) for n in numbers])
+        rows = db.execute(
+            f"SELECT {_COLUMNS} FROM record WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
+        ).fetchall()
+        evidence: dict[int, list[str]] = {}
+        links = db.execute(
+            "SELECT l.id, r.kind || ':' || r.id FROM record_link l JOIN record r ON r.id = l.ref "
+            "WHERE l.id IN (SELECT value FROM json_each(?)) ORDER BY l.ref",
+            (wanted,),
+        )
+        for number, ref in links:
+            evidence.setdefault(number, []).append(ref)
+        found = {}
+        for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent in rows:
+            extra = json.loads(data)
+            if subkind:
+                extra["kind"] = subkind
+            if agent:
+                extra["agent"] = agent
+            found[number] = Recall(
+                kind=kind,
+                id=f"{kind}:{number}",
+                score=scores.get(number, 0.0),
+                position=None if x is None else np.array([x, y, z]),
+                first_seen_ns=first_ns,
+                last_seen_ns=last_ns,
+                label=label,
+                text=text,
+                evidence=tuple(evidence.get(number, ())),
+                why=dict(why.get(number, {})),
+                data=extra,
+            )
+        return [found[int(n)] for n in numbers if int(n) in found]
+
+    def get_id(self, record_id: str) -> Recall:
+        """The record of an id such as "object:12".
+
+        Raises:
+            InvalidInput: There is none.
+        """
+        found = [r for r in self.get([row_id(record_id)]) if r.id == record_id]
+        if not found:
+            raise InvalidInput(f"id: wanted one that is in the memory, got {record_id!r}")
+        return found[0]
+
+
+def _best(ids: NDArray[np.int64], scores: NDArray[Any], keep: NDArray[np.bool_]) -> dict[int, float]:
+    """Row id -> score of the best that are kept, best first."""
+    chosen = np.flatnonzero(keep)
+    order = chosen[np.argsort(-scores[chosen], kind="stable")[:CHANNEL_DEPTH]]
+    return {int(ids[i]): float(scores[i]) for i in order}

@@ -1,0 +1,104 @@
+"""The tables of a memory's file, as steps from one version to the next.
+
+A new file runs all steps, an older file the ones that it lacks, so both end with the same tables. A step that has
+been released is never edited; a change of the schema is a new step at the end.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+
+APPLICATION_ID = 0x656D626D
+"""Marks an SQLite file as an embodmem memory ("embm")."""
+
+_RECORDS = """
+CREATE TABLE record (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    kind TEXT NOT NULL,                 -- object, room, keyframe, event, fact, item
+    subkind TEXT NOT NULL DEFAULT '',   -- an event's own kind (pick, told, ...)
+    agent TEXT NOT NULL DEFAULT '',
+    label TEXT NOT NULL DEFAULT '',
+    text TEXT NOT NULL DEFAULT '',
+    first_ns INTEGER NOT NULL,
+    last_ns INTEGER NOT NULL,
+    x REAL, y REAL, z REAL,             -- position in the world, metres; NULL where it has no place
+    x0 REAL, y0 REAL, z0 REAL, x1 REAL, y1 REAL, z1 REAL,
+    live INTEGER NOT NULL DEFAULT 1,    -- 0: kept for the history, never an answer
+    embedding BLOB,                     -- float32, unit norm, of the encoder named in `state`
+    data TEXT NOT NULL DEFAULT '{}'     -- JSON: what its kind adds
+);
+CREATE INDEX record_time ON record (kind, first_ns, last_ns);
+CREATE TABLE record_tag (tag TEXT NOT NULL, id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    PRIMARY KEY (tag, id)) WITHOUT ROWID;
+CREATE INDEX record_tag_id ON record_tag (id);
+-- id rests on ref; a link goes with either end, so that evidence never points at what was forgotten.
+CREATE TABLE record_link (id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    ref INTEGER NOT NULL REFERENCES record ON DELETE CASCADE, PRIMARY KEY (id, ref)) WITHOUT ROWID;
+CREATE INDEX record_link_ref ON record_link (ref);
+
+CREATE VIRTUAL TABLE record_box USING rtree (id, x0, x1, y0, y1, z0, z1);
+CREATE VIRTUAL TABLE record_words USING fts5 (label, text, content='record', content_rowid='id',
+    tokenize='porter unicode61 remove_diacritics 2');
+-- Triggers keep the place and word indexes in the transaction of every change to a record.
+CREATE TRIGGER record_insert AFTER INSERT ON record BEGIN
+    INSERT INTO record_words (rowid, label, text) VALUES (new.id, new.label, new.text);
+END;
+CREATE TRIGGER record_insert_box AFTER INSERT ON record WHEN new.x0 IS NOT NULL BEGIN
+    INSERT INTO record_box VALUES (new.id, new.x0, new.x1, new.y0, new.y1, new.z0, new.z1);
+END;
+CREATE TRIGGER record_delete AFTER DELETE ON record BEGIN
+    INSERT INTO record_words (record_words, rowid, label, text) VALUES ('delete', old.id, old.label, old.text);
+    DELETE FROM record_box WHERE id = old.id;
+END;
+CREATE TRIGGER record_update_words AFTER UPDATE OF label, text ON record
+WHEN old.label IS NOT new.label OR old.text IS NOT new.text BEGIN
+    INSERT INTO record_words (record_words, rowid, label, text) VALUES ('delete', old.id, old.label, old.text);
+    INSERT INTO record_words (rowid, label, text) VALUES (new.id, new.label, new.text);
+END;
+CREATE TRIGGER record_update_box AFTER UPDATE OF x0, x1, y0, y1, z0, z1 ON record BEGIN
+    DELETE FROM record_box WHERE id = old.id;
+    INSERT INTO record_box SELECT new.id, new.x0, new.x1, new.y0, new.y1, new.z0, new.z1 WHERE new.x0 IS NOT NULL;
+END;
+"""
+
+_STATE = """
+CREATE TABLE state (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;   -- JSON
+CREATE TABLE stamp (owner TEXT NOT NULL, agent TEXT NOT NULL, ns INTEGER NOT NULL,
+    PRIMARY KEY (owner, agent)) WITHOUT ROWID;                                   -- newest stamp written
+"""
+
+_KEYFRAMES_AND_BRICKS = """
+CREATE TABLE keyframe (
+    id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    T_world_camera BLOB NOT NULL,       -- (4, 4) float64
+    image BLOB                          -- JPEG; NULL where the sensor gave no colour
+);
+CREATE TABLE brick (key INTEGER PRIMARY KEY, last_seen_ns INTEGER NOT NULL, log_odds BLOB NOT NULL);
+"""
+
+_FACTS = """
+CREATE TABLE fact (
+    id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    subject TEXT NOT NULL, relation TEXT NOT NULL, object TEXT NOT NULL,
+    valid_from_ns INTEGER NOT NULL, valid_until_ns INTEGER,     -- in the world; NULL: still
+    known_from_ns INTEGER NOT NULL, known_until_ns INTEGER,     -- in the memory; NULL: still believed
+    confidence REAL NOT NULL
+);
+CREATE INDEX fact_subject ON fact (subject, relation, known_until_ns, valid_until_ns);
+CREATE INDEX fact_object ON fact (object);
+"""
+
+STEPS: tuple[str, ...] = (_RECORDS + _STATE, _KEYFRAMES_AND_BRICKS, _FACTS)
+"""Step i leads from version i to version i + 1."""
+
+VERSION = len(STEPS)
+
+
+def migrate(db: sqlite3.Connection, steps: tuple[str, ...] = STEPS) -> None:
+    """Run the steps that the file lacks, all in one transaction."""
+    version = int(db.execute("PRAGMA user_version").fetchone()[0])
+    if version >= len(steps):
+        return
+    script = "".join(steps[version:])
+    marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {len(steps)};"
+    db.executescript(f"BEGIN IMMEDIATE; {script} {marks} COMMIT;")

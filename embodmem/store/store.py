@@ -1,0 +1,233 @@
+"""The store: one SQLite file, one writer, any number of readers, one transaction over all indexes."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import tempfile
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from embodmem.errors import MemoryInUse, ReadOnlyMemory, StampError, StoreError
+from embodmem.store.files import check_file, connect, create_file
+from embodmem.store.schema import migrate
+
+Mode = Literal["r", "a", "x"]
+
+
+class Store:
+    """One memory's file.
+
+    What `transaction` returned for survives the death of the process and a power cut (WAL, synchronous=FULL).
+    Readers, in other threads and processes, see the last finished transaction and never wait for a writer.
+
+    Args:
+        path: The file; None keeps it in a temporary file that goes with the store.
+        mode: "a" opens for writing and makes the file if there is none, "x" makes a new file and refuses an
+            existing one, "r" opens an existing file for reading.
+        check_below_mib: Files up to this size are checked for damage.
+
+    Raises:
+        StoreError: NotAMemory, DamagedMemory, NewerMemory or MemoryInUse; the file is left as it was.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str] | None = None, mode: Mode = "a", check_below_mib: int = 512
+    ) -> None:
+        if mode not in ("r", "a", "x"):
+            raise StoreError(f"mode: wanted 'r', 'a' or 'x', got {mode!r}")
+        self.temporary = path is None
+        if path is None:
+            folder = tempfile.mkdtemp(prefix="embodmem-")
+            self._remove = weakref.finalize(self, shutil.rmtree, folder, True)
+            path = os.path.join(folder, "memory.mem")
+        self.path = Path(path)
+        self.read_only = mode == "r"
+        self.before_commit: list[Callable[[sqlite3.Connection], None]] = []
+        self.after_rollback: list[Callable[[], None]] = []
+        self._mutex = threading.RLock()
+        self._depth = 0
+        self._owner: int | None = None
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._closed = False
+        self._writer: sqlite3.Connection | None = None
+        self._lock: Any = None
+        if self.read_only:
+            check_file(self.path, check_below_mib, writable=False)
+        else:
+            self._open_for_writing(mode, check_below_mib)
+
+    def _open_for_writing(self, mode: Mode, check_below_mib: int) -> None:
+        from filelock import FileLock, Timeout
+
+        if not self.path.parent.is_dir():
+            raise StoreError(
+                f"{self.path}: wanted an existing folder to put the memory in, got none at {self.path.parent}"
+            )
+        if mode == "x" and self.path.exists():
+            raise StoreError(f"{self.path}: wanted a new file, but it exists")
+        if self.path.exists():
+            check_file(self.path, check_below_mib)
+        self._lock = FileLock(f"{self.path}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise MemoryInUse(
+                f"{self.path}: another process has it open for writing; open it for reading, or wait for it to close"
+            ) from None
+        try:
+            if not self.path.exists():
+                create_file(self.path)
+            self._writer = connect(self.path, writable=True, durable=not self.temporary)
+            migrate(self._writer)
+        except BaseException:
+            self.close()
+            raise
+
+    @contextmanager
+    def transaction(self) -> Iterator[sqlite3.Connection]:
+        """One writing transaction; nested calls join the outer one. On an error nothing of it is kept.
+
+        Raises:
+            ReadOnlyMemory: The store is open for reading.
+            StoreError: SQLite could not write (a full disk, say).
+        """
+        if self.read_only:
+            raise ReadOnlyMemory(f"{self.path}: it is open for reading; open it with mode 'a' to change it")
+        with self._mutex:
+            if self._writer is None:
+                raise StoreError(f"{self.path}: the memory is closed")
+            if self._depth:
+                self._depth += 1
+                try:
+                    yield self._writer
+                finally:
+                    self._depth -= 1
+                return
+            self._depth, self._owner = 1, threading.get_ident()
+            try:
+                self._writer.execute("BEGIN IMMEDIATE")
+                yield self._writer
+                for hook in self.before_commit:
+                    hook(self._writer)
+                self._writer.execute("COMMIT")
+            except BaseException as error:
+                self._depth, self._owner = 0, None
+                self._rollback()
+                if isinstance(error, sqlite3.Error):
+                    raise StoreError(f"{self.path}: nothing of this write was kept: {error}") from error
+                raise
+            finally:
+                self._depth, self._owner = 0, None
+
+    def _rollback(self) -> None:
+        assert self._writer is not None
+        if self._writer.in_transaction:
+            self._writer.execute("ROLLBACK")
+        for hook in self.after_rollback:
+            hook()
+
+    @contextmanager
+    def read(self) -> Iterator[sqlite3.Connection]:
+        """A consistent snapshot for reading; inside this thread's own transaction, what it has written so far."""
+        if self._owner == threading.get_ident():
+            assert self._writer is not None
+            yield self._writer
+            return
+        if self._closed:
+            raise StoreError(f"{self.path}: the memory is closed")
+        reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
+        if reader is None:
+            reader = self._local.reader = connect(self.path, writable=False)
+            self._readers.append(reader)
+        if reader.in_transaction:
+            yield reader
+            return
+        reader.execute("BEGIN")
+        try:
+            yield reader
+        finally:
+            reader.execute("COMMIT")
+
+    def get_state(self, name: str, default: Any = None) -> Any:
+        """A named plain value, or `default`."""
+        with self.read() as db:
+            row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return default if row is None else json.loads(row[0])
+
+    def set_state(self, name: str, value: Any) -> None:
+        """Keep a named plain value (JSON)."""
+        with self.transaction() as db:
+            db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, json.dumps(value)))
+
+    def advance(self, owner: str, agent: str, stamp_ns: int) -> None:
+        """Note the newest stamp of an agent.
+
+        Raises:
+            StampError: It is older than the one before.
+        """
+        with self.transaction() as db:
+            newest = self.newest_stamp(owner, agent)
+            if newest is not None and stamp_ns < newest:
+                who = f"agent {agent!r}" if agent else "this agent"
+                raise StampError(f"stamp_ns: wanted {newest} or later for {who}, got {stamp_ns}: time went backwards")
+            db.execute("INSERT OR REPLACE INTO stamp VALUES (?, ?, ?)", (owner, agent, stamp_ns))
+
+    def newest_stamp(self, owner: str, agent: str | None = None) -> int | None:
+        """The newest stamp of an agent, or of all agents; None before the first."""
+        with self.read() as db:
+            sql = "SELECT max(ns) FROM stamp WHERE owner = ? AND (? IS NULL OR agent = ?)"
+            newest: int | None = db.execute(sql, (owner, agent, agent)).fetchone()[0]
+        return newest
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Move all that is in the write-ahead log into the file, or write a compact copy to another path."""
+        if path is None:
+            if self._writer is not None:
+                with self._mutex:
+                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return
+        target = Path(path)
+        if target.exists():
+            raise StoreError(f"{target}: wanted a new file to save to, but it exists")
+        part = target.with_name(target.name + ".part")
+        part.unlink(missing_ok=True)
+        copy = connect(self.path, writable=False)
+        try:
+            copy.execute("VACUUM INTO ?", (str(part),))
+            os.replace(part, target)
+        except sqlite3.Error as error:
+            raise StoreError(f"{target}: could not save a copy: {error}") from error
+        finally:
+            copy.close()
+            part.unlink(missing_ok=True)
+
+    def erase_traces(self) -> None:
+        """After a removal: take what was removed out of the word index, the free pages and the log on disk."""
+        with self.transaction() as db:
+            # A word stays in an FTS5 segment, marked as deleted, until its segments are merged.
+            db.execute("INSERT INTO record_words (record_words) VALUES ('optimize')")
+        self.save()
+
+    def close(self) -> None:
+        """Close the file; safe to call twice. Later calls raise StoreError."""
+        with self._mutex:
+            if self._closed:
+                return
+            self._closed = True
+            for reader in self._readers:
+                reader.close()
+            if self._writer is not None:
+                self._writer.close()
+                self._writer = None
+            if self._lock is not None:
+                self._lock.release()
+            if self.temporary:
+                self._remove()
