@@ -11,7 +11,7 @@ A recording holds::
 A line of the index is ``{"percept": {...}}`` or ``{"event": {...}}``. An event has the fields of
 `embodmem.types.Event`. A percept has `stamp_ns` and `T_world_sensor` (16 numbers, row by row) and optionally
 
-    camera          as in camera.json without depth_scale, where this frame's differs from it
+    camera          as in camera.json without depth_scale, where this frame's differs from it; null for a lidar
     rgb             colour image (PNG or JPEG)
     depth           16-bit grey PNG, 0 = no return
     points          .npy (N, 3) float32, metres in the sensor frame (lidar)
@@ -134,7 +134,9 @@ class FolderDataset(Dataset):
     def read(self, i: int) -> Percept:
         """Frame i; see `Dataset.read`."""
         where, fields = self._frames[check_index(i, len(self), self.name)]
-        camera = camera_from(fields["camera"], where) if "camera" in fields else self.camera
+        camera = self.camera
+        if "camera" in fields:
+            camera = None if fields["camera"] is None else camera_from(fields["camera"], where)
         numbers = fields["T_world_sensor"]
         if not isinstance(numbers, list) or len(numbers) != 16:
             raise DatasetError(f"{where}: wanted T_world_sensor as 16 numbers, row by row, got {numbers!r}")
@@ -147,14 +149,17 @@ class FolderDataset(Dataset):
         )
         if "points" in fields:
             values["points"] = read_array(self._file(fields["points"], where))
-        if camera is not None:
-            values |= self._images(fields, where, camera)
+        values |= self._images(fields, where, camera)
         return _make(
             where, Percept, {"stamp_ns": fields["stamp_ns"], "T_world_sensor": pose, "camera": camera} | values
         )
 
-    def _images(self, fields: dict[str, Any], where: str, camera: PinholeCamera) -> dict[str, Any]:
+    def _images(self, fields: dict[str, Any], where: str, camera: PinholeCamera | None) -> dict[str, Any]:
         images: dict[str, Any] = {}
+        if camera is None:
+            if not fields.keys().isdisjoint(("rgb", "depth", "segmentation")):
+                raise DatasetError(f"{where}: wanted a camera for its images, got null")
+            return images
         if "rgb" in fields:
             images["rgb"] = read_rgb(self._file(fields["rgb"], where), camera)
         if "depth" in fields:

@@ -89,8 +89,7 @@ class FolderWriter:
             "stamp_ns": percept.stamp_ns,
             "T_world_sensor": percept.T_world_sensor.reshape(-1).tolist(),
         }
-        if percept.camera is not None:
-            fields |= self._camera_fields(percept.camera)
+        fields |= self._camera_fields(percept.camera)
         if percept.rgb is not None:
             fields["rgb"] = self._image("rgb", percept.rgb, self._rgb_format)
         if percept.depth is not None:
@@ -113,8 +112,10 @@ class FolderWriter:
         fields |= {key: getattr(percept, key) for key in ("caption", "agent") if getattr(percept, key)}
         return fields
 
-    def _camera_fields(self, camera: PinholeCamera) -> dict[str, Any]:
-        """The first camera goes to camera.json, another one into the line of its frame."""
+    def _camera_fields(self, camera: PinholeCamera | None) -> dict[str, Any]:
+        """The first camera goes to camera.json; another one, or that there is none, into the line of the frame."""
+        if camera is None:
+            return {"camera": None}
         plain = {key: getattr(camera, key) for key in ("width", "height", "fx", "fy", "cx", "cy")}
         if self._camera is None:
             content = json.dumps(plain | {"depth_scale": self._depth_scale}, indent=1)
