@@ -59,6 +59,28 @@ class SceneConfig:
     """Detections below this confidence are ignored."""
     min_sightings: int = 3
     """An object seen less often is not yet reported."""
+    min_points: int = 20
+    """A detection with fewer pixels of depth (of at most about a thousand that are looked at) is ignored."""
+    max_range_m: float = 6.0
+    """Farther depth is ignored, metres along the optical axis."""
+    position_sigma_m: float = 0.03
+    """What poses and calibration are good for: standard deviation of a place, metres."""
+    gate_sigma: float = 3.5
+    """A detection farther than this from an object (in standard deviations of the two) is another object."""
+    merge_ratio: float = 0.5
+    """Two nodes of a label nearer than this part of their size, and never seen at once, are one object."""
+    moved_distance_m: float = 0.3
+    """An object whose instance id is known has moved when it is seen this far from its place, metres."""
+    size_ratio: float = 2.0
+    """A vanished object can turn up elsewhere as one that is at most this many times larger or smaller."""
+    tentative_misses: int = 5
+    """An object not yet reported is dropped after being in plain view but not detected this many times in a row."""
+    vanish_misses: int = 5
+    """A reported object is gone after its place was seen through, without it, this many times in a row."""
+    max_views: int = 32
+    """Sightings kept per object to place it by: the bound on its memory."""
+    max_tentative: int = 256
+    """Objects not yet reported that are kept; the one seen longest ago goes first."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,13 +178,20 @@ def load_config(path: str | Path) -> Config:
     return config_from(values, where=str(path))
 
 
-def config_to_yaml(config: Config) -> str:
-    """The whole config as YAML that `load_config` reads back to an equal one."""
-    import yaml
+def config_to_plain(config: Config) -> dict[str, Any]:
+    """The whole config as nested dicts, lists and plain values."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, dict):
             return {key: plain(item) for key, item in value.items()}
         return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
-    return str(yaml.safe_dump(plain(dataclasses.asdict(config)), sort_keys=False))
+    made: dict[str, Any] = plain(dataclasses.asdict(config))
+    return made
+
+
+def config_to_yaml(config: Config) -> str:
+    """The whole config as YAML that `load_config` reads back to an equal one."""
+    import yaml
+
+    return str(yaml.safe_dump(config_to_plain(config), sort_keys=False))
