@@ -1,1 +1,1 @@
-""""""
+"""The scene graph."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,8 @@ Samples = tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]
 
 _MAX_SAMPLES = 1024
 """Pixels looked at per detection: more do not change a median, and cost time."""
+_MAX_DOUBT_M = 0.3
+"""Depths far behind an object say no more than that its own is uncertain."""
 _BORDER_PX = 2.0
 """A box this near the edge of the image is taken to be cut off by it."""
 
@@ -119,11 +122,12 @@ def _samples(detection: Detection, depth: NDArray[np.float32], config: SceneConf
     else:
         assert detection.box is not None
         box = np.clip(detection.box, 0.0, [width, height, width, height])
-        x0, y0 = (int(v) for v in np.floor(box[:2]))
-        x1, y1 = (int(v) for v in np.ceil(box[2:]))
-        step = max(1, int(np.sqrt((y1 - y0) * (x1 - x0) / _MAX_SAMPLES)))
-        grid = np.mgrid[y0:y1:step, x0:x1:step]
-        rows, cols = grid[0].ravel(), grid[1].ravel()
+        x0, y0 = math.floor(box[0]), math.floor(box[1])
+        x1, y1 = math.ceil(box[2]), math.ceil(box[3])
+        step = math.ceil(math.sqrt(max(1, (y1 - y0) * (x1 - x0)) / _MAX_SAMPLES))
+        patch = depth[y0:y1:step, x0:x1:step]
+        rows, cols = np.nonzero((patch > 0) & (patch <= config.max_range_m))
+        return (y0 + step * rows, x0 + step * cols, patch[rows, cols]), box
     z = depth[rows, cols]
     keep = (z > 0) & (z <= config.max_range_m)
     return (rows[keep], cols[keep], z[keep]), box
@@ -161,27 +165,30 @@ def _lift_segmentation(percept: Percept, config: SceneConfig) -> list[Observatio
     return found
 
 
-def _foreground(samples: Samples, box: Floats) -> tuple[NDArray[np.bool_], float]:
-    """Which pixels of a box are the object, and the depth of its middle, metres.
+def _foreground(samples: Samples, box: Floats) -> tuple[NDArray[np.bool_], float, float]:
+    """Which pixels of a box are the object, the depth of its middle, and how far other depths are from it, metres.
 
     Boxes are loose, but they are centred: pixels count more towards the middle. Depths are split where there is a
-    gap between them, and the part with the most weight is the object.
+    gap between them, and the part with the most weight is the object. The third value is the root mean square
+    distance of all depths to the middle: large where the choice could as well have been another.
     """
     rows, cols, z = samples
     centre, half = (box[:2] + box[2:]) / 2, (box[2:] - box[:2]) / 2
     offset = ((cols - centre[0]) / half[0]) ** 2 + ((rows - centre[1]) / half[1]) ** 2
     weight = np.exp(-2.0 * offset)
-    order = np.argsort(z)
+    order = np.argsort(z, kind="stable")
     sorted_z, sorted_weight = z[order], weight[order]
-    gaps = np.diff(sorted_z, prepend=sorted_z[0]) > np.maximum(0.04, 0.03 * sorted_z)
-    part = np.cumsum(gaps)
-    best = int(np.bincount(part, sorted_weight).argmax())
-    begin, end = np.searchsorted(part, [best, best + 1])
-    along = np.cumsum(sorted_weight[begin:end])
-    middle = float(sorted_z[begin + int(np.searchsorted(along, along[-1] / 2))])
-    keep = np.zeros(len(z), dtype=bool)
-    keep[order[begin:end]] = True
-    return keep, middle
+    along = np.cumsum(sorted_weight)
+    cuts = np.flatnonzero(sorted_z[1:] - sorted_z[:-1] > np.maximum(0.04, 0.03 * sorted_z[1:])) + 1
+    ends = np.append(cuts, len(z))
+    begins = np.concatenate([[0], cuts])
+    before = np.where(begins > 0, along[begins - 1], 0.0)
+    best = int((along[ends - 1] - before).argmax())
+    begin, end = int(begins[best]), int(ends[best])
+    half_way = (before[best] + along[end - 1]) / 2
+    middle = float(sorted_z[begin + int(np.searchsorted(along[begin:end], half_way))])
+    doubt = math.sqrt(float(weight @ (z - middle) ** 2) / float(along[-1]))
+    return (z >= sorted_z[begin]) & (z <= sorted_z[end - 1]), middle, min(doubt, _MAX_DOUBT_M)
 
 
 def _without_bleeding(z: NDArray[np.float32]) -> NDArray[np.bool_]:
@@ -208,17 +215,20 @@ def _observe(
     if len(z) < config.min_points:
         return None
     masked = exact or detection.mask is not None
+    doubt = 0.0
     if not masked:
-        keep, middle = _foreground(samples, box)
+        keep, middle, doubt = _foreground(samples, box)
         reach = max(0.1, 0.5 * float((box[2:] - box[:2]).max()) * middle / camera.fx)
         keep &= np.abs(z - middle) <= reach
     else:
         keep = np.ones(len(z), dtype=bool) if exact else _without_bleeding(z)
         middle = float(np.median(z[keep]))
     rotation, origin = T_world_camera[:3, :3], T_world_camera[:3, 3]
-    world = backproject(camera, rows[keep], cols[keep], z[keep].astype(np.float64)) @ rotation.T + origin
+    points = backproject(camera, rows[keep], cols[keep], z[keep].astype(np.float64))
+    world = np.sort(rotation @ points.T, axis=1) + origin[:, None]
     # Half a percent cut off each end loses nothing of a mask; of a box, the tenth at each end is often something else.
-    lower, upper = np.quantile(world, [0.005, 0.995] if masked else [0.1, 0.9], axis=0)
+    cut = int((0.005 if masked else 0.1) * world.shape[1])
+    lower, upper = world[:, cut].copy(), world[:, -1 - cut].copy()
     if masked:
         position = (lower + upper) / 2
     else:
@@ -234,7 +244,7 @@ def _observe(
         position=position,
         lower=lower,
         upper=upper,
-        covariance=_covariance(position - origin, middle, span, at_border, camera, config),
+        covariance=_covariance(position - origin, middle, span, doubt, at_border, camera, config),
         points=int(np.count_nonzero(keep)),
         quality=_quality(detection.score, box, at_border, len(z), camera),
         box=box,
@@ -247,12 +257,12 @@ def _observe(
 
 
 def _covariance(
-    ray: Floats, depth: float, span: float, at_border: bool, camera: PinholeCamera, config: SceneConfig
+    ray: Floats, depth: float, span: float, doubt: float, at_border: bool, camera: PinholeCamera, config: SceneConfig
 ) -> Floats:
     """(3, 3) of a position: the box fixes it across the ray, the foreground (less surely) along it."""
     loose = (0.3 if at_border else 0.08) * span
     across = config.position_sigma_m**2 + loose**2 + (3.0 * depth / camera.fx) ** 2
-    along = across + (0.25 * span) ** 2 + (0.01 * depth * depth) ** 2
+    along = across + (0.25 * span) ** 2 + (0.01 * depth * depth) ** 2 + doubt**2
     unit = ray / np.linalg.norm(ray)
     return across * np.eye(3) + (along - across) * np.outer(unit, unit)
 

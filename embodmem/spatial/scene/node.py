@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.config import SceneConfig
 from embodmem.errors import InvalidInput
 from embodmem.spatial.scene.lift import Observation
 
@@ -74,6 +73,7 @@ class ObjectNode:
     misses: int = 0
     views: Floats = field(default_factory=lambda: np.zeros((0, _COLUMNS)))
     apart: dict[int, int] = field(default_factory=dict)
+    _covariance: Floats | None = field(default=None, init=False, repr=False)
 
     @classmethod
     def from_observation(cls, id: int, seen: Observation, stamp_ns: int) -> ObjectNode:
@@ -158,7 +158,10 @@ class ObjectNode:
 
     def covariance(self) -> Floats:
         """(3, 3) of a single typical view, square metres: what a new view may differ by from this node."""
-        return np.asarray(np.linalg.inv(np.median(self.views[:, _INFORMATION], axis=0)[_FULL].reshape(3, 3)))
+        if self._covariance is None:
+            typical = np.median(self.views[:, _INFORMATION], axis=0)[_FULL].reshape(3, 3)
+            self._covariance = np.asarray(np.linalg.inv(typical))
+        return self._covariance
 
     def _mix_embedding(self, embedding: NDArray[np.float32] | None, share: float) -> None:
         if embedding is None:
@@ -172,6 +175,7 @@ class ObjectNode:
 
     def _place(self) -> None:
         """Set position and extent from the kept views."""
+        self._covariance = None
         views = self.views
         weight = views[:, _WEIGHT]
         masked = views[:, _MASKED] > 0
@@ -190,7 +194,7 @@ class ObjectNode:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values only, fit for JSON; `from_dict` gives back the very same node."""
-        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self)}
+        values: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.init}
         for name in (*_ARRAYS, "views"):
             values[name] = None if values[name] is None else values[name].tolist()
         values["apart"] = [[key, count] for key, count in self.apart.items()]
@@ -203,7 +207,7 @@ class ObjectNode:
         Raises:
             InvalidInput: A field is missing or unknown.
         """
-        names = {f.name for f in fields(cls)}
+        names = {f.name for f in fields(cls) if f.init}
         if set(values) != names:
             raise InvalidInput(
                 f"object node: wanted the fields of to_dict, missing {sorted(names - set(values))}, "
@@ -241,13 +245,13 @@ def _meet(views: Floats) -> Floats:
     """
     places, weight = views[:, _POSITION], views[:, _WEIGHT]
     if len(views) == 1:
-        return places[0].copy()
+        return np.array(places[0])
     information = views[:, _INFORMATION][:, _FULL].reshape(-1, 3, 3)
-    at = _weighted_median(places, weight)
     pull = np.einsum("nij,nj->ni", information, places)
+    at: Floats = _weighted_median(places, weight)
     for _ in range(5):
         away = places - at
         squared = np.einsum("ni,nij,nj->n", away, information, away)
         w = weight / (1.0 + squared)
-        at = np.linalg.solve(np.tensordot(w, information, 1), w @ pull)
-    return np.asarray(at)
+        at[:] = np.linalg.solve(np.tensordot(w, information, 1), w @ pull)
+    return at
