@@ -147,9 +147,27 @@ class EpisodicMemory(RecordMemory):
         self._last[percept.agent] = (percept.stamp_ns, percept.T_world_sensor)
         return number
 
-    def add_event(self, event: Event, place: str = "", evidence: Sequence[int] = ()) -> int:
-        """Keep an event; `place` is the room it happened in, `evidence` what it rests on. Returns its row id."""
+    def add_event(
+        self,
+        event: Event,
+        place: str = "",
+        evidence: Sequence[int] = (),
+        position: NDArray[np.float64] | None = None,
+    ) -> int:
+        """Keep an event.
+
+        Args:
+            event: The event.
+            place: The room it happened in.
+            evidence: Row ids that it rests on.
+            position: (3,) metres in the world; None takes the place of the body.
+
+        Returns:
+            Its row id.
+        """
         T = event.T_world_body
+        if position is None and T is not None:
+            position = T[:3, 3]
         data: dict[str, Any] = {"objects": list(event.objects), "outcome": event.outcome, "source": event.source}
         if event.reward is not None:
             data["reward"] = event.reward
@@ -165,7 +183,7 @@ class EpisodicMemory(RecordMemory):
                 last_ns=event.stamp_ns if event.until_ns is None else event.until_ns,
                 text=event.text,
                 agent=event.agent,
-                position=None if T is None else T[:3, 3],
+                position=position,
                 tags=(*event.objects, place),
                 evidence=evidence,
                 data=data,

@@ -8,7 +8,7 @@ and "what did we believe on Monday?" keep their answers.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -69,19 +69,30 @@ class SemanticMemory(RecordMemory):
         super().__init__(records)
         self.config = config or SemanticConfig()
 
-    def apply(self, experience: Percept | Event) -> list[str]:
-        """Facts that an event states by itself: who picks a thing holds it, until it is placed or dropped."""
+    def apply(self, experience: Percept | Event, names: Mapping[str, str] | None = None) -> list[str]:
+        """Facts that an event states by itself: who picks a thing holds it, until it is placed or dropped.
+
+        Args:
+            experience: Percepts state nothing by themselves.
+            names: Words for the ids among the event's objects.
+
+        Returns:
+            The ids of the facts that hold from now on.
+        """
         if isinstance(experience, Percept):
             return []
         who = experience.agent or "robot"
+        stamp_ns, words = experience.stamp_ns, names or {}
         if experience.kind == "pick":
             return [
-                self.assert_fact(thing, "held by", who, valid_from_ns=experience.stamp_ns)
+                self.assert_fact(
+                    thing, "held by", who, valid_from_ns=stamp_ns, names=(words.get(thing, thing), words.get(who, who))
+                )
                 for thing in experience.objects
             ]
         if experience.kind in ("place", "drop"):
             for thing in experience.objects:
-                self.retract(thing, "held by", until_ns=experience.stamp_ns)
+                self.retract(thing, "held by", until_ns=stamp_ns)
         return []
 
     def assert_fact(

@@ -9,7 +9,7 @@ from embodmem.errors import InvalidInput
 from embodmem.index.records import Records
 from embodmem.types import Event, Percept, Query, Recall
 
-_TABLES = ("record", "record_tag", "record_link", "keyframe", "fact")
+_TABLES = ("record", "record_tag", "record_link", "object", "keyframe", "fact")
 
 
 class RecordMemory:

@@ -79,12 +79,16 @@ class Records:
     """Adds, changes, removes and finds records; all indexes follow within the same transaction.
 
     Texts are encoded in one batch just before the transaction commits.
+
+    Args:
+        store: The memory's file.
+        encoder: Texts to vectors; None leaves the channel "meaning" out.
     """
 
-    def __init__(self, store: Store, encoder: Encoder) -> None:
+    def __init__(self, store: Store, encoder: Encoder | None) -> None:
         self.store = store
         self.encoder = encoder
-        self._vectors = Vectors(store, encoder.dim)
+        self._vectors = Vectors(store, 0 if encoder is None else encoder.dim)
         self._to_encode: dict[int, str] = {}
         store.before_commit.append(self._encode_pending)
         store.after_rollback.append(self._to_encode.clear)
@@ -133,7 +137,7 @@ class Records:
         return gone
 
     def _encode_pending(self, db: sqlite3.Connection) -> None:
-        if not self._to_encode:
+        if not self._to_encode or self.encoder is None:
             return
         numbers = list(self._to_encode)
         vectors = self.encoder.encode([self._to_encode[number] for number in numbers])
@@ -143,6 +147,13 @@ class Records:
         )
         self._vectors.put(numbers, vectors)
         self._to_encode.clear()
+
+    def encode_all(self) -> None:
+        """Encode the texts of all records again, after a change of the encoder."""
+        with self.store.transaction() as db:
+            db.execute("UPDATE record SET embedding = NULL")
+            self._to_encode.update(db.execute("SELECT id, text FROM record WHERE text != ''").fetchall())
+        self._vectors.invalidate()
 
     def invalidate_vectors(self) -> None:
         """Read all vectors again at the next search, after rows were written past `add` and `replace`."""
@@ -188,9 +199,9 @@ class Records:
         if query.text is not None:
             channels["words"] = self._by_words(db, query.text, ids)
         vector = query.embedding
-        if vector is None and query.text:
+        if vector is None and query.text and self.encoder is not None:
             vector = self.encoder.encode([query.text])[0]
-        if vector is not None:
+        if vector is not None and self.encoder is not None:
             if vector.shape != (self.encoder.dim,):
                 raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {vector.shape}")
             cosine = self._vectors.scores(ids, vector)

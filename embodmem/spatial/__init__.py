@@ -1,1 +1,1 @@
-""""""
+"""Where things are: the brick octree and the scene graph."""

@@ -67,12 +67,14 @@ CREATE TABLE stamp (owner TEXT NOT NULL, agent TEXT NOT NULL, ns INTEGER NOT NUL
     PRIMARY KEY (owner, agent)) WITHOUT ROWID;                                   -- newest stamp written
 """
 
-_KEYFRAMES_AND_BRICKS = """
+_VIEWS = """
 CREATE TABLE keyframe (
     id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
     T_world_camera BLOB NOT NULL,       -- (4, 4) float64
     image BLOB                          -- JPEG; NULL where the sensor gave no colour
 );
+CREATE TABLE object (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    content TEXT NOT NULL);             -- JSON: the statistics that place it
 CREATE TABLE brick (key INTEGER PRIMARY KEY, last_seen_ns INTEGER NOT NULL, log_odds BLOB NOT NULL);
 """
 
@@ -88,7 +90,7 @@ CREATE INDEX fact_subject ON fact (subject, relation, known_until_ns, valid_unti
 CREATE INDEX fact_object ON fact (object);
 """
 
-STEPS: tuple[str, ...] = (_RECORDS + _STATE, _KEYFRAMES_AND_BRICKS, _FACTS)
+STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS)
 """Step i leads from version i to version i + 1."""
 
 VERSION = len(STEPS)

@@ -209,6 +209,35 @@ class Store:
             copy.close()
             part.unlink(missing_ok=True)
 
+    def dump(self) -> bytes:
+        """The whole memory as the bytes of a compact file."""
+        with tempfile.TemporaryDirectory(prefix="embodmem-") as folder:
+            copy = Path(folder, "copy.mem")
+            self.save(copy)
+            return copy.read_bytes()
+
+    def load(self, content: bytes) -> None:
+        """Replace everything by what `dump` gave; all of it or, on an error, nothing.
+
+        Raises:
+            StoreError: The bytes are no sound memory of a known version.
+        """
+        if self._writer is None or self._depth:
+            raise StoreError(f"{self.path}: wanted a memory that is open for writing, outside a transaction")
+        with tempfile.TemporaryDirectory(prefix="embodmem-") as folder:
+            copy = Path(folder, "copy.mem")
+            copy.write_bytes(content)
+            check_file(copy, check_below_mib=len(content) // 2**20 + 1)
+            source = connect(copy, writable=True)
+            try:
+                migrate(source)
+                with self._mutex:
+                    source.backup(self._writer)
+            finally:
+                source.close()
+        for hook in self.after_rollback:
+            hook()
+
     def erase_traces(self) -> None:
         """After a removal: take what was removed out of the word index, the free pages and the log on disk."""
         with self.transaction() as db:

@@ -1,0 +1,285 @@
+"""The command line. Answers go to standard output; progress, notes and errors go to standard error."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from embodmem.config import Config, config_from, config_to_plain, config_to_yaml, load_config
+from embodmem.embodied import EmbodiedMemory
+from embodmem.errors import ConfigError, EmbodmemError, InvalidInput, StoreError
+from embodmem.types import Query, Recall
+
+app = typer.Typer(
+    help="One memory for agents with a body: fill it from a recording, ask it, look at it.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+notes = Console(stderr=True, highlight=False)
+
+Memory_ = Annotated[Path, typer.Argument(metavar="FILE", help="The memory's file.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
+
+
+def main() -> None:
+    """Run the command line; a mistake of the user or of the data is one line, not a traceback."""
+    try:
+        app(standalone_mode=False)
+    except EmbodmemError as error:
+        notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        sys.exit(1)
+    except typer.Exit as stop:
+        sys.exit(stop.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        notes.print("stopped")
+        sys.exit(130)
+    except Exception as error:
+        # typer's own usage errors know how to show themselves
+        if not hasattr(error, "show"):
+            raise
+        error.show()
+        sys.exit(2)
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def recall_to_plain(item: Recall) -> dict[str, Any]:
+    """What `ask --json` says of one answer."""
+    return {
+        "kind": item.kind,
+        "id": item.id,
+        "label": item.label,
+        "text": item.text,
+        "position": None if item.position is None else [round(float(x), 4) for x in item.position],
+        "score": item.score,
+        "first_seen_ns": item.first_seen_ns,
+        "last_seen_ns": item.last_seen_ns,
+        "evidence": list(item.evidence),
+        "why": dict(item.why),
+    }
+
+
+def object_to_plain(item: Recall) -> dict[str, Any]:
+    """What `objects --json` says of one object."""
+    assert item.position is not None
+    return {
+        "id": item.id,
+        "label": item.label,
+        "position": [round(float(x), 4) for x in item.position],
+        "extent": [round(float(x), 4) for x in item.data["extent"]],
+        "sightings": item.data["sightings"],
+        "first_seen_ns": item.first_seen_ns,
+        "last_seen_ns": item.last_seen_ns,
+    }
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[Any]:
+    """A bar on standard error with frames per second; yields a function to call with (done, total)."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:5.1f} frames/s"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=notes) as bar:
+        task = bar.add_task("build", total=total, rate=0.0)
+        begun: list[int] = []
+
+        def update(done: int, total: int) -> None:
+            begun.append(done)
+            elapsed = bar.tasks[0].elapsed or 0.0
+            rate = (done - begun[0]) / elapsed if elapsed > 0 and done > begun[0] else 0.0
+            bar.update(task, completed=done, total=total, rate=rate)
+
+        yield update
+
+
+def _settings(config: Path | None, overrides: Sequence[str]) -> Config | None:
+    """A file of overrides with single settings on top; None when neither is given."""
+    if config is None and not overrides:
+        return None
+    import yaml
+
+    values = config_to_plain(Config() if config is None else load_config(config))
+    for item in overrides:
+        path, equals, text = item.partition("=")
+        *parents, last = path.strip().split(".")
+        if not equals or not last:
+            raise ConfigError(f"--set: wanted key=value such as spatial.voxel_size_m=0.1, got {item!r}")
+        here = values
+        for name in parents:
+            here = here.setdefault(name, {})
+            if not isinstance(here, dict):
+                raise ConfigError(f"--set: {name!r} of {path!r} is a setting, not a section")
+        here[last] = yaml.safe_load(text)
+    return config_from(values, where="config")
+
+
+@app.command()
+def build(
+    dataset: Annotated[Path, typer.Argument(help="Folder of a recording: 7-Scenes, TUM RGB-D, or docs/datasets.md.")],
+    out: Annotated[Path, typer.Option("--out", help="The memory's file to make.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier build stopped.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing memory.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out bad frames instead of stopping.")] = False,
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings to override.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting: spatial.voxel_size_m=0.1")] = None,
+    as_json: Json = False,
+) -> None:
+    """Fill a memory from a recording."""
+    from embodmem.build import build as run
+    from embodmem.datasets import open_dataset
+
+    recording = open_dataset(dataset)
+    if out.exists() and not (resume or overwrite):
+        raise StoreError(f"{out}: it exists; go on with --resume, replace it with --overwrite, or take another name")
+    if overwrite and out.exists():
+        EmbodiedMemory(out).close()  # refuses what is no memory, and one that is in use
+        for suffix in ("", "-wal", "-shm"):
+            Path(f"{out}{suffix}").unlink(missing_ok=True)
+    with EmbodiedMemory(out, config=_settings(config, settings or [])) as memory, _progress(len(recording)) as update:
+        report = run(recording, memory, resume=resume, skip_bad=skip_bad, progress=update)
+        counts = memory.counts()
+    for frame, why in report.skipped.items():
+        notes.print(f"skipped frame {frame}: {why}", markup=False)
+    summary = {
+        "path": str(out),
+        "frames": report.frames,
+        "total": report.total,
+        "resumed_at": report.resumed_at,
+        "skipped": len(report.skipped),
+        "seconds": round(report.seconds, 3),
+        "frames_per_s": round(report.frames_per_s, 2),
+        "records": counts,
+    }
+    if as_json:
+        _print_json(summary)
+        return
+    held = ", ".join(f"{n} {kind}s" for kind, n in counts.items())
+    print(f"{out}: {report.frames} frames in {report.seconds:.1f} s ({report.frames_per_s:.1f} frames/s); {held}")
+
+
+@app.command()
+def ask(
+    file: Memory_,
+    question: Annotated[str, typer.Argument(help='"where is the mug?"')],
+    k: Annotated[int, typer.Option("-k", help="At most so many answers.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Ask a question in words."""
+    from embodmem.ask import ask as answer_to
+
+    with EmbodiedMemory(file, "r") as memory:
+        answer = answer_to(memory, question, k=k)
+    if as_json:
+        _print_json([recall_to_plain(item) for item in answer.recalls])
+        return
+    print(answer.text)
+
+
+@app.command()
+def objects(
+    file: Memory_,
+    label: Annotated[str | None, typer.Option("--label", help="Only these.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List the objects that the memory holds."""
+    with EmbodiedMemory(file, "r") as memory:
+        found = memory.scene.objects(label)
+    if as_json:
+        _print_json([object_to_plain(item) for item in found])
+        return
+    table = Table("id", "label", "position (m)", "extent (m)", "sightings", "room", "text")
+    for item in found:
+        assert item.position is not None
+        place, extent = (" ".join(f"{x:6.2f}" for x in v) for v in (item.position, item.data["extent"]))
+        row = (item.id, item.label, place, extent, str(item.data["sightings"]), item.data["room"], item.text)
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@app.command()
+def info(file: Memory_, as_json: Json = False) -> None:
+    """Say what a memory holds."""
+    with EmbodiedMemory(file, "r") as memory:
+        facts = memory.info()
+    if as_json:
+        _print_json(facts)
+        return
+    for name, value in facts.items():
+        shown = ", ".join(f"{n}: {v}" for n, v in value.items()) if isinstance(value, dict) else value
+        print(f"{name:>14}  {shown}")
+
+
+@app.command()
+def report(
+    file: Memory_,
+    out: Annotated[Path, typer.Option("--out", help="The HTML file to make.")],
+    question: Annotated[list[str] | None, typer.Option("--ask", help="A question to answer in it; repeatable.")] = None,
+    recording: Annotated[Path | None, typer.Option("--rerun", help="Also make a rerun recording (extra viz).")] = None,
+    as_json: Json = False,
+) -> None:
+    """Write one self-contained HTML page about a memory."""
+    from embodmem.report import write_report
+
+    with EmbodiedMemory(file, "r") as memory:
+        write_report(memory, out, questions=tuple(question or ()))
+        if recording is not None:
+            from embodmem.report.rerun import write_recording
+
+            write_recording(memory, recording)
+    made = {"report": str(out), "bytes": out.stat().st_size} | ({"rerun": str(recording)} if recording else {})
+    _print_json(made) if as_json else print(f"{out}: {out.stat().st_size / 1e6:.1f} MB")
+
+
+@app.command()
+def forget(
+    file: Memory_,
+    label: Annotated[list[str] | None, typer.Option("--label", help="All that bears this label; repeatable.")] = None,
+    ids: Annotated[list[str] | None, typer.Option("--id", help="One thing by its id; repeatable.")] = None,
+    kind: Annotated[list[str] | None, typer.Option("--kind", help="Only this kind; repeatable.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Remove what matches, from the memory and from the disk."""
+    if not (label or ids or kind):
+        raise InvalidInput("forget: wanted --label, --id or --kind, got none")
+    query = Query(labels=tuple(label or ()), ids=tuple(ids or ()), kinds=tuple(kind or ()))
+    if not file.exists():
+        raise StoreError(f"{file}: wanted a memory file, got no such file")
+    with EmbodiedMemory(file) as memory:
+        before = memory.counts()
+        gone = memory.forget(query)
+        after = memory.counts()
+    by_kind = {name: n - after.get(name, 0) for name, n in before.items() if n != after.get(name, 0)}
+    if as_json:
+        _print_json({"forgotten": gone, "by_kind": by_kind})
+        return
+    print("forgot " + (", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in by_kind.items()) or "nothing"))
+
+
+@app.command()
+def config(
+    file: Annotated[Path | None, typer.Argument(help="YAML file of overrides to show on top of the defaults.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Print all settings with their values."""
+    settings = Config() if file is None else load_config(file)
+    _print_json(config_to_plain(settings)) if as_json else print(config_to_yaml(settings), end="")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,340 @@
+"""EmbodiedMemory: owns the memories, writes to all of them, recalls across them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+from typing_extensions import Self
+
+from embodmem.config import Config, config_from, config_to_plain
+from embodmem.encoders import make_encoder
+from embodmem.episodic import EpisodicMemory
+from embodmem.errors import InvalidInput, MissingDependency
+from embodmem.index import Records, fuse
+from embodmem.index.filters import is_open, row_id
+from embodmem.index.memory import as_query
+from embodmem.semantic import SemanticMemory
+from embodmem.spatial.memory import SpatialMemory
+from embodmem.spatial.scene.memory import SceneMemory, SceneUpdate
+from embodmem.store import Store
+from embodmem.store.store import Mode
+from embodmem.types import Encoder, Event, Percept, Query, Recall
+from embodmem.working import WorkingMemory
+
+OWNER = "EmbodiedMemory"
+
+
+class EmbodiedMemory:
+    """One memory for an agent with a body: spatial, scene, episodic, semantic and working memory in one file.
+
+    Args:
+        path: The file; None keeps it in a temporary file that goes when the memory is closed.
+        mode: "a" opens for writing and makes the file if there is none, "x" makes a new file and refuses an existing
+            one, "r" opens an existing file for reading.
+        config: Settings; None takes those that the file was made with, or the defaults.
+        encoder: Texts to vectors; None takes the one that the settings name.
+
+    Raises:
+        StoreError: The file cannot be used as asked; it is left as it was.
+
+    Example:
+        >>> from embodmem import EmbodiedMemory, Event
+        >>> with EmbodiedMemory() as memory:
+        ...     memory.write(Event(stamp_ns=1, kind="told", text="the keys are in the drawer"))
+        ...     memory.recall("keys")[0].text
+        'the keys are in the drawer'
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        mode: Mode = "a",
+        *,
+        config: Config | None = None,
+        encoder: Encoder | None = None,
+    ) -> None:
+        check_below_mib = (config or Config()).store.check_below_mib
+        self.store = Store(path, mode, check_below_mib)
+        try:
+            kept = self.store.get_state("config")
+            self.config = config or (Config() if kept is None else config_from(kept, where=f"{path}: config"))
+            self.records = Records(self.store, self._choose_encoder(encoder))
+            self.spatial = SpatialMemory(self.store, self.config.spatial)
+            self.scene = SceneMemory(self.records, self.config.scene)
+            self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
+            self.semantic = SemanticMemory(self.records, self.config.semantic)
+            self.working = WorkingMemory(self.records, self.config.working)
+            if mode != "r":
+                self._note_settings()
+        except BaseException:
+            self.store.close()
+            raise
+        # One thread fuses views into the map in their order, the other encodes images; both release the GIL.
+        self._mapper = ThreadPoolExecutor(1, "embodmem-map")
+        self._imager = ThreadPoolExecutor(1, "embodmem-image")
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str], mode: Mode = "a", **settings: Any) -> Self:
+        """Open a memory file; see the class for the arguments."""
+        return cls(path, mode, **settings)
+
+    def _choose_encoder(self, encoder: Encoder | None) -> Encoder | None:
+        """The encoder asked for; for reading, only the one that made the file's vectors will do."""
+        kept: str | None = self.store.get_state("encoder")
+        if encoder is None:
+            name = self.config.encoder
+            if name == "auto" and kept is not None:
+                name = kept
+            try:
+                encoder = make_encoder(name)
+            except MissingDependency:
+                if self.config.encoder != "auto":
+                    raise
+                encoder = make_encoder("hashing")
+        if self.store.read_only and kept not in (None, encoder.name):
+            return None  # words alone can still find things
+        return encoder
+
+    def _note_settings(self) -> None:
+        encoder = self.records.encoder
+        assert encoder is not None
+        plain = config_to_plain(self.config)
+        with self.store.transaction():
+            if self.store.get_state("config") != plain:
+                self.store.set_state("config", plain)
+            if self.store.get_state("encoder") != encoder.name:
+                self.store.set_state("encoder", encoder.name)
+                self.records.encode_all()
+
+    def write(self, experience: Percept | Event) -> None:
+        """Remember it in every memory that it concerns; when this returns, it is on disk.
+
+        Raises:
+            StampError: Time went backwards for its agent; nothing is kept of it.
+            StoreError: The file could not be written; nothing is kept of it.
+        """
+        self.write_batch((experience,))
+
+    def write_batch(self, experiences: Iterable[Percept | Event]) -> None:
+        """Remember several in one transaction, which costs one sync to disk; all of them or, on an error, none."""
+        pending: list[Future[Any]] = []
+        images: list[tuple[int, Future[bytes | None]]] = []
+        with self.store.transaction() as db:
+            try:
+                for experience in experiences:
+                    self.store.advance(OWNER, experience.agent, experience.stamp_ns)
+                    if isinstance(experience, Percept):
+                        pending.append(self._mapper.submit(self.spatial.integrate, experience))
+                        images.extend(self._write_percept(experience))
+                    else:
+                        self._write_event(experience)
+                for job in pending:
+                    job.result()
+                self.scene.flush()
+                if pending:
+                    self.spatial.flush()
+                jpegs = [(image.result(), number) for number, image in images]
+                db.executemany("UPDATE keyframe SET image = ? WHERE id = ?", jpegs)
+            finally:
+                wait(pending)  # none may still write into a map that a rollback has dropped
+
+    def _write_percept(self, percept: Percept) -> list[tuple[int, Future[bytes | None]]]:
+        update = self.scene.observe(percept)
+        place = self.scene.room_of(percept.T_world_sensor[:3, 3]) or ""
+        labels = sorted(update.labels)
+        images = []
+        keyframe: int | None = None
+        if self.episodic.is_keyframe(percept):
+            keyframe = self.episodic.add_keyframe(
+                percept, None, [*labels, *update.seen], place, [row_id(i) for i in update.seen]
+            )
+            images.append((keyframe, self._imager.submit(self.episodic.encode_image, percept)))
+            self.scene.note_keyframe(update, keyframe)
+        self._derive(update, percept, keyframe)
+        self.working.note_view(percept, labels, place, keyframe)
+        return images
+
+    def _derive(self, update: SceneUpdate, percept: Percept, keyframe: int | None) -> None:
+        """Events and facts that follow from what the scene noticed."""
+        evidence = [] if keyframe is None else [keyframe]
+        for move in update.moves:
+            event = Event(
+                stamp_ns=percept.stamp_ns,
+                kind="moved",
+                text=move.text,
+                objects=(move.label, move.id),
+                source="scene",
+                agent=percept.agent,
+            )
+            place = self.scene.room_of(move.to) or ""
+            number = self.episodic.add_event(event, place, [row_id(move.id), *evidence], position=move.to)
+            self.working.note(event.text, event.stamp_ns, agent=event.agent, tags=event.objects, ref=number)
+        for _, gone in update.merged:  # what was believed of a part of an object was never a fact of its own
+            self.semantic.remove(self.records.match(Query(labels=(gone,)), self.semantic.kinds))
+        for record_id, label, text in update.vanished:
+            event = Event(
+                stamp_ns=percept.stamp_ns, kind="vanished", text=text, objects=(label, record_id), source="scene"
+            )
+            self.episodic.add_event(replace(event, agent=percept.agent), "", [row_id(record_id), *evidence])
+            self.semantic.retract(record_id, "on", until_ns=percept.stamp_ns)
+        for relation in update.relations:
+            self.semantic.assert_fact(
+                relation.subject,
+                relation.relation,
+                relation.object,
+                valid_from_ns=percept.stamp_ns,
+                names=(relation.subject_name, relation.object_name),
+                position=relation.position,
+                evidence=[row_id(i) for i in (relation.subject, relation.object) if i.startswith("object:")] + evidence,
+            )
+
+    def _write_event(self, event: Event) -> None:
+        where = None if event.T_world_body is None else event.T_world_body[:3, 3]
+        place = "" if where is None else self.scene.room_of(where) or ""
+        found = [self.scene.resolve(name, where) for name in event.objects]
+        names = {item.id: item.label for item in found if item is not None}
+        known = tuple(name if item is None else item.id for name, item in zip(event.objects, found, strict=True))
+        tagged = replace(event, objects=tuple(dict.fromkeys((*event.objects, *known, *names.values()))))
+        number = self.episodic.add_event(tagged, place, [row_id(i) for i in names])
+        self.semantic.apply(replace(event, objects=known), names)
+        self.scene.hold(replace(event, objects=known))
+        self.working.note(event.text, event.stamp_ns, agent=event.agent, tags=tagged.objects, ref=number)
+
+    def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
+        """The k best answers of all memories, best first; [] when nothing matches.
+
+        Scores of different memories do not compare, so their rankings are fused by rank. A line of working memory
+        counts for the record that it stands for. `why` says which channels of which memory chose an answer. The map
+        takes part only when the query's kinds name "surface".
+        """
+        if k < 1:
+            raise InvalidInput(f"k: wanted 1 or more, got {k}")
+        query = as_query(query)
+        if query.text and query.embedding is None and self.records.encoder is not None:
+            query = replace(query, embedding=self.records.encoder.encode([query.text])[0])  # once for all memories
+        answers: dict[str, list[Recall]] = {
+            "scene": self.scene.recall(query, max(k, 50)),
+            "episodic": self.episodic.recall(query, max(k, 50)),
+            "semantic": self.semantic.recall(query, max(k, 50)),
+            "working": self.working.recall(query, max(k, 50)),
+        }
+        if "surface" in query.kinds:
+            answers["spatial"] = self.spatial.recall(query, k)
+        found: dict[str, Recall] = {}
+        why: dict[str, dict[str, float]] = {}
+        rankings: dict[str, list[str]] = {}
+        for name, items in answers.items():
+            keys = [item.evidence[0] if name == "working" and item.evidence else item.id for item in items]
+            rankings[name] = list(dict.fromkeys(keys))
+            for key, item in zip(keys, items, strict=True):
+                if name != "working" or key == item.id:
+                    found.setdefault(key, item)
+                why.setdefault(key, {}).update({f"{name}.{channel}": score for channel, score in item.why.items()})
+        scores = fuse(rankings)
+        best = [key for key in scores if key in found][:k]
+        return [replace(found[key], score=scores[key], why=why[key]) for key in best]
+
+    def forget(self, query: Query) -> int:
+        """Remove all that matches from every memory and from the disk; returns how many records and voxels went.
+
+        What matches a label is all that bears it: objects, facts and events about it, and the keyframes that show it.
+        Facts about an object go with the object. A query of a region alone makes the map there unknown, too.
+
+        Raises:
+            InvalidInput: The query is empty; `clear` removes everything.
+        """
+        if is_open(query):
+            raise InvalidInput("query: wanted at least one filter, got an empty query; clear() removes everything")
+        gone = 0
+        with self.store.transaction() as db:
+            objects = [f"object:{number}" for number in self.records.match(query, ("object",))]
+            for memory in (self.scene, self.episodic, self.semantic, self.working):
+                gone += memory.remove(self.records.match(query, memory.kinds))
+            if objects:
+                about = self.records.match(Query(labels=tuple(objects)), self.semantic.kinds)
+                gone += self.semantic.remove(about)
+                db.executemany("DELETE FROM record_tag WHERE tag = ?", [(name,) for name in objects])
+        others = (query.labels, query.kinds, query.ids, query.text, query.agent, query.between_ns)
+        if not any(others) and (query.within is not None or query.radius_m is not None):
+            gone += self.spatial.forget(query)
+        self.store.erase_traces()
+        return gone
+
+    def clear(self) -> None:
+        """Remove everything."""
+        for memory in (self.working, self.semantic, self.episodic, self.scene, self.spatial):
+            memory.clear()
+        with self.store.transaction() as db:
+            db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
+
+    def newest_stamp(self, agent: str | None = None) -> int | None:
+        """The stamp of the last experience of an agent, or of all, ns; None while there is none."""
+        return self.store.newest_stamp(OWNER, agent)
+
+    def counts(self) -> dict[str, int]:
+        """How many live records there are of each kind."""
+        with self.store.read() as db:
+            return dict(
+                db.execute("SELECT kind, count(*) FROM record WHERE live GROUP BY kind ORDER BY kind").fetchall()
+            )
+
+    def info(self) -> dict[str, Any]:
+        """What the memory holds, in plain values: file, records by kind, time span, map, settings."""
+        with self.store.read() as db:
+            span = db.execute("SELECT min(first_ns), max(last_ns) FROM record WHERE live").fetchone()
+            bricks, blobs = db.execute("SELECT count(*), ifnull(sum(length(log_odds)), 0) FROM brick").fetchone()
+            images = db.execute("SELECT ifnull(sum(length(image)), 0) FROM keyframe").fetchone()[0]
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+        build = self.store.get_state("build")
+        return {
+            "path": str(self.store.path),
+            "bytes": self.store.path.stat().st_size,
+            "schema": version,
+            "records": self.counts(),
+            "first_ns": span[0],
+            "last_ns": span[1],
+            "map": {"bricks": bricks, "bytes": blobs, "voxel_size_m": self.config.spatial.voxel_size_m},
+            "image_bytes": images,
+            "rooms": [room.label for room in self.scene.rooms()],
+            "encoder": self.store.get_state("encoder"),
+            "build": None if build is None else f"{build['name']}: {build['next']} of {build['frames']} frames",
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """{"file": (N,) uint8}: the whole memory as the bytes of its file."""
+        return {"file": np.frombuffer(self.store.dump(), dtype=np.uint8)}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace everything by what `state_dict` gave.
+
+        Raises:
+            StoreError: The bytes are no sound memory of a known version.
+        """
+        if "file" not in state:
+            raise InvalidInput(f"state: wanted the key 'file', got {sorted(state)}")
+        self.store.load(np.asarray(state["file"], dtype=np.uint8).tobytes())
+        self._note_settings()
+
+    def save(self, path: str | os.PathLike[str] | None = None) -> None:
+        """Move all into the one file, or write a compact copy to another path."""
+        self.store.save(path)
+
+    def close(self) -> None:
+        """Finish and close the file; safe to call twice."""
+        self._mapper.shutdown()
+        self._imager.shutdown()
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

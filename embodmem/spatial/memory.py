@@ -1,0 +1,201 @@
+"""Spatial memory: the brick octree, kept in the memory's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embodmem.config import SpatialConfig
+from embodmem.errors import ConfigError, DamagedMemory, InvalidInput
+from embodmem.store import Store
+from embodmem.types import Event, Percept, Query, Recall
+
+if TYPE_CHECKING:
+    from embodmem.spatial.octree import Octree
+
+OWNER = "SpatialMemory"
+
+
+class SpatialMemory:
+    """Free, occupied and unknown space, from depth images and lidar points.
+
+    Its typed reads are those of `octree`: occupancy, raycast, occupied voxels at any depth. The map is made, and Warp
+    imported, when the first of them is used.
+
+    Args:
+        store: The memory's file.
+        config: Voxel size, ranges, sensor model, bounds. A file keeps the voxel size it was made with.
+
+    Raises:
+        ConfigError: The file holds a map of another voxel size.
+    """
+
+    def __init__(self, store: Store, config: SpatialConfig | None = None) -> None:
+        self.store = store
+        self.config = config or SpatialConfig()
+        kept = store.get_state("voxel_size_m")
+        if kept is not None and kept != self.config.voxel_size_m:
+            raise ConfigError(f"voxel_size_m: this file's map has {kept} m, got {self.config.voxel_size_m} m")
+        self._octree: Octree | None = None
+        store.after_rollback.append(self.reload)
+
+    @property
+    def octree(self) -> Octree:
+        """The map, read from the file at the first use."""
+        if self._octree is None:
+            from embodmem.spatial.octree import Octree
+
+            octree = Octree(self.config)
+            with self.store.read() as db:
+                rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick").fetchall()
+            if rows:
+                try:
+                    values = octree.decode_bricks([row[2] for row in rows])
+                except Exception as error:
+                    raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
+                keys, seen = np.array([row[:2] for row in rows], dtype=np.int64).T
+                octree.load_bricks(keys, values, seen)
+                octree.mark_clean(keys)
+            self._octree = octree
+        return self._octree
+
+    def reload(self) -> None:
+        """Read the map from the file again at the next use."""
+        self._octree = None
+
+    def integrate(self, percept: Percept) -> None:
+        """Fuse a percept's depth or points into the map in RAM; `flush` writes it. Safe beside other memories' work."""
+        if percept.depth is not None and percept.camera is not None:
+            self.octree.integrate(percept.depth, percept.camera, percept.T_world_sensor, percept.stamp_ns)
+        if percept.points is not None:
+            self.octree.integrate_points(percept.points, percept.T_world_sensor, percept.stamp_ns)
+
+    def flush(self) -> int:
+        """Write the bricks that changed, within the caller's transaction; returns how many."""
+        octree = self.octree
+        keys, values, seen = octree.dirty_bricks()
+        with self.store.transaction() as db:
+            rows = zip(keys.tolist(), seen.tolist(), octree.encode_bricks(values), strict=True)
+            db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?)", rows)
+            db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in octree.freed_keys().tolist()])
+            if len(keys) and self.store.get_state("voxel_size_m") is None:
+                self.store.set_state("voxel_size_m", self.config.voxel_size_m)
+        octree.mark_clean(keys)
+        return len(keys)
+
+    def write(self, experience: Percept | Event) -> None:
+        """Fuse a percept into the map; when this returns, it is on disk. Events say nothing about space.
+
+        Raises:
+            StampError: Time went backwards for its agent.
+        """
+        with self.store.transaction():
+            self.store.advance(OWNER, experience.agent, experience.stamp_ns)
+            if isinstance(experience, Percept):
+                self.integrate(experience)
+                self.flush()
+
+    def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
+        """The k occupied bricks nearest to a place, nearest first; a query without a place has no answer here.
+
+        A brick's `position` is the middle of its occupied voxels.
+        """
+        if k < 1:
+            raise InvalidInput(f"k: wanted 1 or more, got {k}")
+        if isinstance(query, str) or (query.near is None and query.within is None):
+            return []
+        filtered = query.labels or query.ids or query.agent is not None or query.text or query.between_ns
+        if filtered or (query.kinds and "surface" not in query.kinds):
+            return []
+        centres, edge_m = self.octree.occupied()
+        if query.within is not None:
+            centres = centres[((centres >= query.within[0]) & (centres <= query.within[1])).all(axis=1)]
+        if query.near is not None and query.radius_m is not None:
+            centres = centres[np.linalg.norm(centres - query.near, axis=1) <= query.radius_m]
+        if not len(centres):
+            return []
+        brick_m = 8 * edge_m
+        bricks, owner, count = np.unique(
+            np.floor(centres / brick_m).astype(np.int64), axis=0, return_inverse=True, return_counts=True
+        )
+        sums = np.zeros((len(bricks), 3))
+        np.add.at(sums, owner.reshape(-1), centres)
+        middle = sums / count[:, None]
+        target = query.near if query.near is not None else query.within.mean(axis=0)  # type: ignore[union-attr]
+        distance = np.linalg.norm(middle - target, axis=1)
+        newest = self.store.newest_stamp(OWNER) or 0
+        return [
+            Recall(
+                kind="surface",
+                id="surface:" + ",".join(map(str, bricks[i].tolist())),
+                score=float(-distance[i]),
+                position=middle[i],
+                first_seen_ns=newest,
+                last_seen_ns=newest,
+                label="surface",
+                text=f"{count[i]} occupied voxels of {edge_m:g} m",
+                why={"near": float(-distance[i])},
+            )
+            for i in np.argsort(distance, kind="stable")[:k].tolist()
+        ]
+
+    def forget(self, query: Query) -> int:
+        """Make a region unknown again; returns how many voxels that were. The region is `within`, or a cube of
+        half-edge `radius_m` around `near`; other filters do not concern the map.
+
+        Raises:
+            InvalidInput: The query names no region.
+        """
+        if query.within is not None:
+            lower, upper = query.within
+        elif query.near is not None and query.radius_m is not None:
+            lower, upper = query.near - query.radius_m, query.near + query.radius_m
+        else:
+            raise InvalidInput("spatial: wanted a region to forget (within, or near with radius_m), got none")
+        gone = int(self.octree.remove_box(lower, upper))
+        with self.store.transaction():
+            self.flush()
+        self.store.save()
+        return gone
+
+    def clear(self) -> None:
+        """Remove the whole map, stamps included."""
+        with self.store.transaction() as db:
+            db.execute("DELETE FROM brick")
+            db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
+            db.execute("DELETE FROM state WHERE name = 'voxel_size_m'")
+        self.reload()
+        self.store.save()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Arrays keys (N,) int64, last_seen_ns (N,) int64, log_odds (N,) blobs, stamps, voxel_size_m."""
+        with self.store.read() as db:
+            rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick ORDER BY key").fetchall()
+            stamps = dict(db.execute("SELECT agent, ns FROM stamp WHERE owner = ?", (OWNER,)).fetchall())
+        return {
+            "keys": np.array([row[0] for row in rows], dtype=np.int64),
+            "last_seen_ns": np.array([row[1] for row in rows], dtype=np.int64),
+            "log_odds": [row[2] for row in rows],
+            "stamps": stamps,
+            "voxel_size_m": self.config.voxel_size_m,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace the map by what `state_dict` gave.
+
+        Raises:
+            InvalidInput: The state is of another voxel size.
+        """
+        if state["voxel_size_m"] != self.config.voxel_size_m:
+            raise InvalidInput(f"state: wanted voxel_size_m {self.config.voxel_size_m}, got {state['voxel_size_m']}")
+        with self.store.transaction() as db:
+            db.execute("DELETE FROM brick")
+            db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
+            rows = zip(state["keys"].tolist(), state["last_seen_ns"].tolist(), state["log_odds"], strict=True)
+            db.executemany("INSERT INTO brick VALUES (?, ?, ?)", rows)
+            stamps = [(OWNER, agent, ns) for agent, ns in state["stamps"].items()]
+            db.executemany("INSERT INTO stamp VALUES (?, ?, ?)", stamps)
+            self.store.set_state("voxel_size_m", self.config.voxel_size_m)
+        self.reload()
