@@ -13,9 +13,9 @@ import numpy as np
 from typing_extensions import Self
 
 from embodmem.config import Config, config_from, config_to_plain
-from embodmem.encoders import make_encoder
+from embodmem.encoders import find_encoder, make_encoder
 from embodmem.episodic import EpisodicMemory
-from embodmem.errors import InvalidInput, MissingDependency
+from embodmem.errors import InvalidInput
 from embodmem.index import Records, fuse
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
@@ -85,32 +85,30 @@ class EmbodiedMemory:
         return cls(path, mode, **settings)
 
     def _choose_encoder(self, encoder: Encoder | None) -> Encoder | None:
-        """The encoder asked for; for reading, only the one that made the file's vectors will do."""
+        """The encoder asked for, else the one that made the file's vectors; None where that one cannot be had.
+
+        Vectors of two encoders never meet: another one is taken up only when it was asked for, by writing all vectors
+        anew. Without an encoder, words still find things.
+        """
         kept: str | None = self.store.get_state("encoder")
-        if encoder is None:
-            name = self.config.encoder
-            if name == "auto" and kept is not None:
-                name = kept
-            try:
-                encoder = make_encoder(name)
-            except MissingDependency:
-                if self.config.encoder != "auto":
-                    raise
-                encoder = make_encoder("hashing")
-        if self.store.read_only and kept not in (None, encoder.name):
-            return None  # words alone can still find things
+        if encoder is None and (kept is None or self.config.encoder != "auto"):
+            encoder = make_encoder(self.config.encoder)
+        elif encoder is None:
+            encoder = find_encoder(str(kept))
+        if encoder is not None and self.store.read_only and kept not in (None, encoder.name):
+            return None
         return encoder
 
     def _note_settings(self) -> None:
         encoder = self.records.encoder
-        assert encoder is not None
         plain = config_to_plain(self.config)
         with self.store.transaction():
             if self.store.get_state("config") != plain:
                 self.store.set_state("config", plain)
-            if self.store.get_state("encoder") != encoder.name:
+            if encoder is not None:
+                changed = self.store.get_state("encoder") != encoder.name
                 self.store.set_state("encoder", encoder.name)
-                self.records.encode_all()
+                self.records.encode_texts(missing_only=not changed)
 
     def write(self, experience: Percept | Event) -> None:
         """Remember it in every memory that it concerns; when this returns, it is on disk.
@@ -150,10 +148,9 @@ class EmbodiedMemory:
         labels = sorted(update.labels)
         images = []
         keyframe: int | None = None
-        if self.episodic.is_keyframe(percept):
-            keyframe = self.episodic.add_keyframe(
-                percept, None, [*labels, *update.seen], place, [row_id(i) for i in update.seen]
-            )
+        # An object that no keyframe shows yet makes one, so that every object has a picture to rest on.
+        if self.episodic.is_keyframe(percept) or self.scene.lacks_keyframe(update):
+            keyframe = self.episodic.add_keyframe(percept, None, labels, place, update.seen)
             images.append((keyframe, self._imager.submit(self.episodic.encode_image, percept)))
             self.scene.note_keyframe(update, keyframe)
         self._derive(update, percept, keyframe)

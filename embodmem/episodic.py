@@ -113,7 +113,7 @@ class EpisodicMemory(RecordMemory):
         jpeg: bytes | None,
         labels: Sequence[str] = (),
         place: str = "",
-        evidence: Sequence[int] = (),
+        ids: Sequence[str] = (),
     ) -> int:
         """Keep a view.
 
@@ -122,7 +122,7 @@ class EpisodicMemory(RecordMemory):
             jpeg: Its colour, from `encode_image`.
             labels: What was seen in it.
             place: The room it was taken in.
-            evidence: Row ids of the objects seen in it.
+            ids: Ids of the objects seen in it.
 
         Returns:
             Its row id.
@@ -137,8 +137,8 @@ class EpisodicMemory(RecordMemory):
             label=place,
             agent=percept.agent,
             position=percept.T_world_sensor[:3, 3],
-            tags=(*labels, place),
-            evidence=evidence,
+            tags=(*labels, *ids, place),
+            evidence=[row_id(record_id) for record_id in ids],
         )
         with self.store.transaction() as db:
             number = self.records.add(record)

@@ -148,12 +148,13 @@ class Records:
         self._vectors.put(numbers, vectors)
         self._to_encode.clear()
 
-    def encode_all(self) -> None:
-        """Encode the texts of all records again, after a change of the encoder."""
+    def encode_texts(self, missing_only: bool = False) -> None:
+        """Encode the texts of all records again, or of those alone that have no vector."""
         with self.store.transaction() as db:
-            db.execute("UPDATE record SET embedding = NULL")
-            self._to_encode.update(db.execute("SELECT id, text FROM record WHERE text != ''").fetchall())
-        self._vectors.invalidate()
+            lacking = " AND embedding IS NULL" if missing_only else ""
+            self._to_encode.update(db.execute(f"SELECT id, text FROM record WHERE text != ''{lacking}").fetchall())
+        if not missing_only:
+            self._vectors.invalidate()
 
     def invalidate_vectors(self) -> None:
         """Read all vectors again at the next search, after rows were written past `add` and `replace`."""

@@ -271,6 +271,10 @@ class SceneMemory(RecordMemory):
             self.store.set_state(_STATE, {"tentative": tentative, "held": held, "laid": laid})
         return changed
 
+    def lacks_keyframe(self, update: SceneUpdate) -> bool:
+        """Whether a percept shows an object that no keyframe shows yet."""
+        return any(self._node_of(record_id) not in self._keyframe for record_id in update.seen)
+
     def note_keyframe(self, update: SceneUpdate, keyframe: int) -> None:
         """Link the objects seen in a percept to the row of its keyframe, where it shows them best so far."""
         for record_id in update.seen:
