@@ -18,6 +18,9 @@ Floats = NDArray[np.float64]
 _EMBEDDING_COST = 9.0
 """What a cosine of 0 between embeddings adds to a cost, in squared standard deviations: three of them."""
 
+_UNLIKE = 0.5
+"""Nodes whose mean embeddings have a cosine below this are not merged."""
+
 
 def costs(seen: Sequence[Observation], nodes: Sequence[ObjectNode], config: SceneConfig) -> Floats:
     """How badly each observation fits each node.
@@ -55,12 +58,13 @@ def _unlike(
     seen: Sequence[Observation], nodes: Sequence[ObjectNode], i: NDArray[np.intp], j: NDArray[np.intp]
 ) -> Floats:
     """Cost (K,) of the embeddings of each pair; 0 where one of the two has none."""
-    extra = np.zeros(len(i))
-    for k, (a, b) in enumerate(zip(i, j, strict=True)):
-        one, two = seen[a].embedding, nodes[b].embedding
-        if one is not None and two is not None and one.shape == two.shape:
-            extra[k] = _EMBEDDING_COST * (1.0 - float(one @ two))
-    return extra
+    pairs = zip(i.tolist(), j.tolist(), strict=True)
+    return np.array([_EMBEDDING_COST * (1.0 - _cosine(seen[a].embedding, nodes[b].embedding)) for a, b in pairs])
+
+
+def _cosine(a: NDArray[np.float32] | None, b: NDArray[np.float32] | None) -> float:
+    """Of two unit vectors; 1 where one is unknown, or they are of different encoders."""
+    return 1.0 if a is None or b is None or a.shape != b.shape else float(a @ b)
 
 
 def assign(cost: Floats) -> list[tuple[int, int]]:
@@ -100,9 +104,12 @@ def same_object(a: ObjectNode, b: ObjectNode, config: SceneConfig) -> bool:
     """Whether two nodes turned out to be one object: same label, same place, and never two in one image."""
     if a.label != b.label or (a.instance_id is not None and b.instance_id is not None):
         return False
+    if _cosine(a.embedding, b.embedding) < _UNLIKE:
+        return False
     distance = float(np.linalg.norm(a.position - b.position))
     size = (a.size + b.size) / 2
-    if a.apart.get(b.id, 0) >= 2 and distance > 0.25 * size:
+    # Twice detected at nearly one place is one object detected twice; a little farther, it is two of them.
+    if b.id in a.apart and distance > 0.25 * size:
         return False
     if distance < config.merge_ratio * size:
         return True

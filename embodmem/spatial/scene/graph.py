@@ -69,11 +69,10 @@ class SceneGraph:
         seen = lift(percept, self.config)
         touched = self._match(seen, percept.stamp_ns, changes)
         self._miss(touched, percept, changes)
-        self._merge(touched, changes)
-        self._confirm(touched, changes)
+        touched = self._confirm(self._merge(touched, changes), changes)
         self._bound()
         added = set(changes.added)
-        changes.updated = [i for i in touched if i in self._nodes and self._nodes[i].confirmed and i not in added]
+        changes.updated = [i for i in touched if i not in added and i in self._nodes and self._nodes[i].confirmed]
         return changes
 
     def _match(self, seen: list[Observation], stamp_ns: int, changes: SceneChanges) -> list[int]:
@@ -129,25 +128,31 @@ class SceneGraph:
                 node.present = False
                 changes.vanished.append(node.id)
 
-    def _merge(self, touched: list[int], changes: SceneChanges) -> None:
+    def _merge(self, touched: list[int], changes: SceneChanges) -> list[int]:
+        """Make one of the nodes that turned out to be one object; returns the ids that the touched ones have now."""
+        left: list[int] = []
         for id in touched:
-            node = self._nodes.get(id)
-            if node is None:
-                continue
-            for other in list(self._nodes.values()):
-                if other is node or not other.present or not same_object(node, other, self.config):
-                    continue
+            while (node := self._nodes.get(id)) is not None:
+                others = (n for n in self._nodes.values() if n is not node and n.present)
+                other = next((n for n in others if same_object(node, n, self.config)), None)
+                if other is None:
+                    left.append(id)
+                    break
                 keep, gone = sorted((node, other), key=lambda n: (not n.confirmed, n.id))
                 if gone.confirmed:
                     changes.merged.append((keep.id, gone.id))
                 keep.absorb(gone, self.config.max_views)
                 del self._nodes[gone.id]
-                node = keep
+                id = keep.id
+        return [id for id in dict.fromkeys(left) if id in self._nodes]
 
-    def _confirm(self, touched: list[int], changes: SceneChanges) -> None:
+    def _confirm(self, touched: list[int], changes: SceneChanges) -> list[int]:
+        """Report what was seen often enough, as a new object or as a vanished one that turned up elsewhere."""
+        left: list[int] = []
         for id in touched:
-            node = self._nodes.get(id)
-            if node is None or node.confirmed or node.sightings < self.config.min_sightings:
+            node = self._nodes[id]
+            left.append(id)
+            if node.confirmed or node.sightings < self.config.min_sightings:
                 continue
             node.confirmed = True
             gone = self._find_vanished(node)
@@ -157,7 +162,9 @@ class SceneGraph:
             old = gone.position
             gone.move_to(node)
             del self._nodes[id]
+            left[-1] = gone.id
             changes.moved.append((gone.id, old, gone.position))
+        return left
 
     def _find_vanished(self, new: ObjectNode) -> ObjectNode | None:
         """The vanished object which a new one most likely is: of its label and like size, lost last."""

@@ -103,7 +103,7 @@ class ObjectNode:
         """Take in one more view."""
         self.sightings += 1
         self.score += (seen.score - self.score) / self.sightings
-        self.last_seen_ns = stamp_ns
+        self.last_seen_ns = max(self.last_seen_ns, stamp_ns)
         self.misses = 0
         self.present = True
         if seen.quality > self.best_view_score:
