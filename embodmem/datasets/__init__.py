@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from embodmem.datasets import folder, seven_scenes, tum
-from embodmem.datasets.base import Dataset, experiences, prefetch
+from embodmem.datasets.base import Dataset, Room, experiences, prefetch
 from embodmem.datasets.folder import FolderDataset
 from embodmem.datasets.seven_scenes import SevenScenesDataset
 from embodmem.datasets.tum import TumDataset
@@ -24,6 +24,7 @@ __all__ = [
     "Dataset",
     "FolderDataset",
     "FolderWriter",
+    "Room",
     "SevenScenesDataset",
     "TumDataset",
     "experiences",

@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Protocol, runtime_checkable
+from contextlib import closing
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.types import Event, Percept, PinholeCamera
+
+
+class Room(NamedTuple):
+    """A named box of space.
+
+    Attributes:
+        name: "kitchen".
+        lower: (3,) float64 lower corner in the world, metres.
+        upper: (3,) float64 upper corner in the world, metres.
+    """
+
+    name: str
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
 
 
 @runtime_checkable
@@ -50,6 +65,10 @@ class Dataset(Protocol):
         """What happened after frame i - 1 and before frame i; i = N asks for what came after the last frame."""
         return ()
 
+    def rooms(self) -> tuple[Room, ...]:
+        """Rooms that the recording knows by name."""
+        return ()
+
     def __iter__(self) -> Iterator[Percept]:
         """All frames in order, decoded one at a time when asked for; `prefetch` is the faster way."""
         return (self.read(i) for i in range(len(self)))
@@ -57,7 +76,7 @@ class Dataset(Protocol):
 
 def prefetch(
     dataset: Dataset, *, start: int = 0, stop: int | None = None, workers: int = 2, depth: int = 8
-) -> Iterator[Percept]:
+) -> Generator[Percept, None, None]:
     """Frames in order, decoded ahead of the consumer in worker threads.
 
     An error of frame i is raised when the consumer asks for frame i, after the frames before it. Closing the iterator
@@ -81,7 +100,7 @@ def prefetch(
     return _prefetch(dataset, range(start, end), workers, depth)
 
 
-def _prefetch(dataset: Dataset, frames: range, workers: int, depth: int) -> Iterator[Percept]:
+def _prefetch(dataset: Dataset, frames: range, workers: int, depth: int) -> Generator[Percept, None, None]:
     pending: deque[Future[Percept]] = deque()
     with ThreadPoolExecutor(workers, thread_name_prefix="embodmem-prefetch") as pool:
         try:
@@ -98,20 +117,24 @@ def _prefetch(dataset: Dataset, frames: range, workers: int, depth: int) -> Iter
 
 def experiences(
     dataset: Dataset, *, start: int = 0, stop: int | None = None, workers: int = 2, depth: int = 8
-) -> Iterator[Percept | Event]:
+) -> Generator[Percept | Event, None, None]:
     """Frames and the events between them, in the order in which a memory is to be written.
 
-    The arguments are those of `prefetch`. Events after the last frame belong to a run that reaches the end.
+    The arguments are those of `prefetch`. The events before a frame come when it could be read, so that who goes on at
+    a frame that failed gets them then. Events after the last frame belong to a run that reaches the end.
     """
     end = len(dataset) if stop is None else stop
     percepts = prefetch(dataset, start=start, stop=stop, workers=workers, depth=depth)
     return _merge(dataset, percepts, start, end)
 
 
-def _merge(dataset: Dataset, percepts: Iterator[Percept], start: int, end: int) -> Iterator[Percept | Event]:
-    for i, percept in enumerate(percepts, start):
-        yield from dataset.events(i)
-        yield percept
+def _merge(
+    dataset: Dataset, percepts: Generator[Percept, None, None], start: int, end: int
+) -> Generator[Percept | Event, None, None]:
+    with closing(percepts):
+        for i, percept in enumerate(percepts, start):
+            yield from dataset.events(i)
+            yield percept
     if end == len(dataset):
         yield from dataset.events(end)
 

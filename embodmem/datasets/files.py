@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.datasets.base import Room
 from embodmem.errors import DatasetError
 from embodmem.geometry import Pose, check_pose
 from embodmem.types import PinholeCamera
@@ -192,6 +193,33 @@ def camera_from(values: Any, where: str) -> PinholeCamera:
         return PinholeCamera(width=width, height=height, fx=fx, fy=fy, cx=cx, cy=cy)
     except (TypeError, ValueError) as error:
         raise DatasetError(f"{where}: wanted a camera: {error}") from error
+
+
+def read_rooms(folder: Path) -> tuple[Room, ...]:
+    """Rooms of `rooms.json`, {"kitchen": [[x0, y0, z0], [x1, y1, z1]]} in metres, world; () where there is none.
+
+    Raises:
+        DatasetError: The file is damaged, or the corners of a room are no box.
+    """
+    path = folder / "rooms.json"
+    if not path.is_file():
+        return ()
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise DatasetError(f"{path}: wanted an object name -> two corners, got {content!r:.80}")
+    rooms = []
+    for name, corners in content.items():
+        try:
+            box = np.array(corners, dtype=np.float64)
+        except (TypeError, ValueError):
+            box = np.empty(0)
+        if box.shape != (2, 3) or not np.isfinite(box).all() or not (box[1] > box[0]).all() or not name.strip():
+            raise DatasetError(
+                f"{path}: room {name!r}: wanted [[x0, y0, z0], [x1, y1, z1]] with each second number larger, "
+                f"got {corners!r}"
+            )
+        rooms.append(Room(name, box[0], box[1]))
+    return tuple(rooms)
 
 
 def read_camera(

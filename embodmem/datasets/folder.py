@@ -6,6 +6,7 @@ A recording holds::
     camera.json       intrinsics of the images: width, height, fx, fy, cx, cy, depth_scale (units in a metre)
     labels.json       optional: {"3": "mug"}, for frames that bring no labels themselves
     detections.json   optional, see `embodmem.datasets.detections`
+    rooms.json        optional, see `embodmem.datasets.files.read_rooms`
     rgb/ depth/ ...   the images; the index names them
 
 A line of the index is ``{"percept": {...}}`` or ``{"event": {...}}``. An event has the fields of
@@ -34,7 +35,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.datasets.base import Dataset, check_index
+from embodmem.datasets.base import Dataset, Room, check_index
 from embodmem.datasets.detections import parse_detection, read_detections
 from embodmem.datasets.files import (
     camera_from,
@@ -44,6 +45,7 @@ from embodmem.datasets.files import (
     read_json,
     read_mask,
     read_rgb,
+    read_rooms,
     read_text,
     read_uint16,
 )
@@ -77,6 +79,7 @@ class FolderDataset(Dataset):
     def __init__(self, path: str | Path) -> None:
         self._root = Path(path)
         self.name = self._root.name
+        self._rooms = read_rooms(self._root)
         self._frames: list[tuple[str, dict[str, Any]]] = []
         self._events: list[list[Event]] = [[]]
         latest: dict[str, int] = {}
@@ -130,6 +133,10 @@ class FolderDataset(Dataset):
     def events(self, i: int) -> tuple[Event, ...]:
         """Events after frame i - 1 and before frame i; i = N asks for those after the last frame."""
         return tuple(self._events[check_index(i, len(self) + 1, self.name)])
+
+    def rooms(self) -> tuple[Room, ...]:
+        """Rooms of `rooms.json`."""
+        return self._rooms
 
     def read(self, i: int) -> Percept:
         """Frame i; see `Dataset.read`."""

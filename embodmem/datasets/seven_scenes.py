@@ -11,6 +11,7 @@ Beside the frames, or in the scene folder, may lie:
         is the scene frame itself, which starts as the optical frame of the first camera: z then points forward and y
         down, so that whatever depends on "up" (on top of, floor plans, routes) is wrong.
     `detections.json`: see `embodmem.datasets.detections`; beside the frames.
+    `rooms.json`: see `embodmem.datasets.files.read_rooms`.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.datasets.base import Dataset, check_index
+from embodmem.datasets.base import Dataset, Room, check_index
 from embodmem.datasets.detections import read_detections
-from embodmem.datasets.files import read_camera, read_depth, read_pose, read_rgb
+from embodmem.datasets.files import read_camera, read_depth, read_pose, read_rgb, read_rooms
 from embodmem.errors import DatasetError
 from embodmem.types import Detection, Percept
 
@@ -55,6 +56,7 @@ class SevenScenesDataset(Dataset):
     def __init__(self, path: str | Path) -> None:
         root = Path(path)
         self.name = root.name
+        self._rooms = read_rooms(root)
         sequences = sorted(p for p in root.iterdir() if p.is_dir() and re.fullmatch(r"seq-\d+", p.name)) or [root]
         self._frames: list[tuple[Path, Path, Path]] = []
         self._detections: list[tuple[Detection, ...]] = []
@@ -80,6 +82,10 @@ class SevenScenesDataset(Dataset):
     def stamps_ns(self) -> NDArray[np.int64]:
         """(N,) int64 time stamps, ns."""
         return np.array(self._stamps_ns, dtype=np.int64)
+
+    def rooms(self) -> tuple[Room, ...]:
+        """Rooms of `rooms.json`."""
+        return self._rooms
 
     def read(self, i: int) -> Percept:
         """Frame i with depth, colour and detections; see `Dataset.read`."""

@@ -9,8 +9,8 @@ within 0.02 s; a depth image that lacks one of them is left out (`dropped` count
 of its depth image.
 
 Beside the lists may lie `camera-intrinsics.txt`, `camera.json` or `camera.yaml`; without one the intrinsics are the
-ROS defaults that the benchmark suggests (fx = fy = 525, cx = 319.5, cy = 239.5). `detections.json` too, see
-`embodmem.datasets.detections`.
+ROS defaults that the benchmark suggests (fx = fy = 525, cx = 319.5, cy = 239.5). So may
+`detections.json` (see `embodmem.datasets.detections`) and `rooms.json` (see `embodmem.datasets.files.read_rooms`).
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.datasets.base import Dataset, check_index
+from embodmem.datasets.base import Dataset, Room, check_index
 from embodmem.datasets.detections import read_detections
-from embodmem.datasets.files import read_camera, read_depth, read_rgb, read_text
+from embodmem.datasets.files import read_camera, read_depth, read_rgb, read_rooms, read_text
 from embodmem.errors import DatasetError, PoseError
 from embodmem.geometry import pose_from_quat
 from embodmem.types import Percept
@@ -57,6 +57,7 @@ class TumDataset(Dataset):
     def __init__(self, path: str | Path) -> None:
         root = Path(path)
         self.name = root.name
+        self._rooms = read_rooms(root)
         rgb_ns, rgb = _read_list(root / "rgb.txt", 1)
         depth_ns, depth = _read_list(root / "depth.txt", 1)
         pose_ns, poses = _read_list(root / "groundtruth.txt", 7)
@@ -87,6 +88,10 @@ class TumDataset(Dataset):
     def stamps_ns(self) -> NDArray[np.int64]:
         """(N,) int64 time stamps of the depth images, ns."""
         return np.array(self._stamps_ns, dtype=np.int64)
+
+    def rooms(self) -> tuple[Room, ...]:
+        """Rooms of `rooms.json`."""
+        return self._rooms
 
     def read(self, i: int) -> Percept:
         """Frame i with depth, colour and detections; see `Dataset.read`."""

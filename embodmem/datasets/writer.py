@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from embodmem.datasets.folder import INDEX
 from embodmem.errors import DatasetError, InvalidInput, StampError
@@ -44,6 +44,7 @@ class FolderWriter:
         self._rgb_format, self._depth_scale = rgb_format, float(depth_scale)
         self._camera: PinholeCamera | None = None
         self._count = 0
+        self._rooms: dict[str, list[list[float]]] = {}
         self._latest: dict[str, int] = {}
         self._root.mkdir(parents=True, exist_ok=True)
         try:
@@ -71,6 +72,25 @@ class FolderWriter:
         self._index.write(json.dumps(record, separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n")
         self._index.flush()
         self._latest[experience.agent] = experience.stamp_ns
+
+    def add_room(self, name: str, lower: ArrayLike, upper: ArrayLike) -> None:
+        """Name a box of space, from `lower` (3,) to `upper` (3,) in metres, world; a known name is replaced.
+
+        Raises:
+            InvalidInput: The name is empty, or the corners are no box.
+        """
+        low, high = np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64)
+        if (
+            not name.strip()
+            or low.shape != (3,)
+            or high.shape != (3,)
+            or not (np.isfinite(high - low) & (high > low)).all()
+        ):
+            raise InvalidInput(
+                f"room {name!r}: wanted a name and corners (3,) with upper > lower, got {lower}, {upper}"
+            )
+        self._rooms[name] = [low.tolist(), high.tolist()]
+        (self._root / "rooms.json").write_text(json.dumps(self._rooms, indent=1) + "\n", encoding="utf-8")
 
     def close(self) -> None:
         """Close the index; nothing can be appended afterwards."""

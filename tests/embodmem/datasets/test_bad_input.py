@@ -107,6 +107,17 @@ SEVEN_SCENES: dict[str, tuple[Callable[[Path], object], type[InvalidInput], str]
         DatasetError,
         "camera.yaml: wanted depth_scale > 0",
     ),
+    "rooms a list": (lambda d: (d / "rooms.json").write_text("[]"), DatasetError, "rooms.json: wanted an object"),
+    "rooms inverted": (
+        lambda d: (d / "rooms.json").write_text('{"hall": [[0, 0, 0], [1, 1, -1]]}'),
+        DatasetError,
+        "rooms.json: room 'hall': wanted",
+    ),
+    "rooms ragged": (
+        lambda d: (d / "rooms.json").write_text('{"hall": [[0, 0], [1, 1, 1]]}'),
+        DatasetError,
+        "rooms.json: room 'hall': wanted",
+    ),
     "detections broken": (
         lambda d: (d / "detections.json").write_text('{"000001": ['),
         DatasetError,

@@ -128,6 +128,20 @@ def test_a_recording_made_by_hand(tmp_path: Path) -> None:
     assert [d.label for d in read.detections] == ["mug"]
 
 
+def test_rooms(tmp_path: Path) -> None:
+    with FolderWriter(tmp_path) as writer:
+        writer.append(percept(0))
+        assert open_dataset(tmp_path).rooms() == ()
+        writer.add_room("hall", [0, 0, 0], [9, 9, 9])
+        writer.add_room("Küche", [0, 3, 0], [4, 5.5, 2.5])
+        writer.add_room("hall", [0, 0, 0], [1, 2, 3])
+        for bad in (("", [0, 0, 0], [1, 1, 1]), ("x", [0, 0], [1, 1]), ("x", [0, 0, 2], [1, 1, 1])):
+            with pytest.raises(InvalidInput, match="room .*wanted a name and corners"):
+                writer.add_room(*bad)
+    rooms = [(name, lower.tolist(), upper.tolist()) for name, lower, upper in open_dataset(tmp_path).rooms()]
+    assert rooms == [("hall", [0, 0, 0], [1, 2, 3]), ("Küche", [0, 3, 0], [4, 5.5, 2.5])]
+
+
 def test_the_writer_refuses(tmp_path: Path) -> None:
     writer = FolderWriter(tmp_path / "a")
     writer.append(percept(5, agent="robot"))

@@ -84,6 +84,13 @@ def test_tum_takes_its_camera_from_yaml(tmp_path: Path) -> None:
     np.testing.assert_allclose(dataset.read(0).depth, images(0)[1] / 1000.0, rtol=1e-6)
 
 
+def test_rooms_lie_beside_the_frames_of_any_format(tmp_path: Path) -> None:
+    for folder in (write_seven_scenes(tmp_path / "a"), write_tum(tmp_path / "b")):
+        (folder / "rooms.json").write_text('{"kitchen": [[0, 0, 0], [4, 3, 2.5]]}')
+        (room,) = open_dataset(folder).rooms()
+        assert (room.name, room.lower.tolist(), room.upper.tolist()) == ("kitchen", [0, 0, 0], [4, 3, 2.5])
+
+
 def test_detections_lie_beside_the_frames_of_any_format(tmp_path: Path) -> None:
     entry = {"label": "mug", "score": 0.5, "box": [1, 2, 3, 4.5], "instance_id": 7}
     for folder, name in (
