@@ -87,7 +87,7 @@ class FolderWriter:
             or not (np.isfinite(high - low) & (high > low)).all()
         ):
             raise InvalidInput(
-                f"room {name!r}: wanted a name and corners (3,) with upper > lower, got {lower}, {upper}"
+                f"room {name!r}: wanted a name and corners (3,) with upper > lower, got {lower!r}, {upper!r}"
             )
         self._rooms[name] = [low.tolist(), high.tolist()]
         (self._root / "rooms.json").write_text(json.dumps(self._rooms, indent=1) + "\n", encoding="utf-8")
