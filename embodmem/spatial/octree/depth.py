@@ -1,0 +1,151 @@
+"""Projective integration of depth images: the host's side of `kernels_depth`."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.config import SpatialConfig
+from embodmem.errors import DepthError
+from embodmem.geometry import Pose
+from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT
+from embodmem.spatial.octree.pool import BrickPool
+from embodmem.types import PinholeCamera
+
+_TILE, _COARSE = 16, 64
+
+
+class DepthIntegrator:
+    """Adds depth images to a pool; keeps the buffers between images.
+
+    The sensor model, for a voxel whose centre lies z along the optical axis in front of the camera, and the depth d
+    of the nearest pixel (Hornung et al., Autonomous Robots 2013, eq. 2 and 4, with the inverse sensor model below):
+    no return (0 or below `min_range_m`) says nothing; z < d - band and z <= max_range_m is seen through;
+    |z - d| <= band and d <= max_range_m holds a surface; behind says nothing. The band is half the diagonal of a
+    voxel: the sphere around a voxel is wholly in front of the surface, or touches it, or is behind it.
+    """
+
+    def __init__(self, config: SpatialConfig, pool: BrickPool) -> None:
+        import warp as wp
+
+        from embodmem.spatial.octree import kernels_depth
+
+        self._kernels = kernels_depth
+        self._config = config
+        self._pool = pool
+        self._device = pool.launcher.device
+        self._band = config.voxel_size_m * math.sqrt(3.0) / 2.0
+        self._count = wp.zeros(1, dtype=wp.int32, device=self._device)
+        self._bad: Any = None
+        self._fine: Any = None
+        self._coarse: Any = None
+        self._classes = wp.empty(0, dtype=wp.uint8, device=self._device)
+        self._items = wp.empty(0, dtype=wp.int32, device=self._device)
+
+    def integrate(
+        self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, stamp_ns: int
+    ) -> None:
+        """Add one image of checked shape and dtype."""
+        import warp as wp
+
+        image, blocks = self._upload(depth)
+        farthest = self._reduce(blocks, camera)
+        if farthest < self._config.min_range_m:
+            return
+        view = self._view(camera, T_world_camera)
+        lower, size = self._box(camera, T_world_camera, min(farthest, self._config.max_range_m) + self._band)
+        if min(size) <= 0:
+            return
+        classes = self._room_for(size)
+        corner, extent = wp.vec3i(*lower), wp.vec3i(*size)
+        rows = size[1] * size[2]
+        launcher, kernels, pool = self._pool.launcher, self._kernels, self._pool.struct
+        launcher.share(
+            kernels.classify_bricks, rows, 1, [view, corner, extent, self._fine, self._coarse, classes], worth=512
+        )
+        self._count.zero_()
+        launcher.run(kernels.claim_bricks, rows, [pool, corner, extent, classes, self._items, self._count])
+        items = int(self._count.numpy()[0])
+        launcher.share(kernels.integrate_rows, items, 64, [pool, view, image, self._items, wp.int64(stamp_ns)])
+        self._pool.settle()
+
+    def _upload(self, depth: NDArray[np.float32]) -> tuple[Any, Any]:
+        """The image on the device, and the same memory as blocks of 16 px; the width is filled up with no return."""
+        import warp as wp
+
+        height, width = depth.shape
+        blocks = -(-width // _TILE)
+        if width % _TILE:
+            depth = np.pad(depth, ((0, 0), (0, blocks * _TILE - width)))
+        image = wp.array(np.ascontiguousarray(depth), dtype=wp.float32, device=self._device, copy=False)
+        tiled = wp.array(ptr=image.ptr, shape=(height, blocks), dtype=self._kernels.bits16, device=self._device)
+        return image, tiled
+
+    def _reduce(self, blocks: Any, camera: PinholeCamera) -> float:
+        """Fill the tiles; returns the farthest depth of the image."""
+        import warp as wp
+
+        bands = -(-camera.height // _COARSE)
+        shape = (-(-camera.height // _TILE), blocks.shape[1])
+        if self._fine is None or self._fine.shape != shape:
+            self._fine = wp.empty(shape, dtype=wp.vec2i, device=self._device)
+            self._coarse = wp.empty((bands, -(-camera.width // _COARSE)), dtype=wp.vec2i, device=self._device)
+            self._bad = wp.zeros(bands, dtype=wp.int32, device=self._device)
+        near_bits = int(np.float32(self._config.min_range_m).view(np.int32))
+        self._pool.launcher.share(
+            self._kernels.reduce_tiles, bands, 1, [blocks, near_bits, self._fine, self._coarse, self._bad], worth=4
+        )
+        if self._bad.numpy().any():
+            self._bad.zero_()
+            raise DepthError("depth: wanted finite metres >= 0 with 0 for no return, got NaN, infinite or negative")
+        farthest = np.int32(self._coarse.numpy()[..., 1].max())
+        return float(farthest.view(np.float32))
+
+    def _view(self, camera: PinholeCamera, T_world_camera: Pose) -> Any:
+        import warp as wp
+
+        config = self._config
+        size = config.voxel_size_m
+        project = np.array([[camera.fx, 0, camera.cx + 0.5], [0, camera.fy, camera.cy + 0.5], [0, 0, 1.0]])
+        matrix = project @ T_world_camera[:3, :3].T * size
+        position = T_world_camera[:3, 3] / size
+        base = np.floor(position)
+        offset = matrix @ (0.5 - (position - base))
+        half = (BRICK_EDGE - 1) / 2.0
+        extent = half * np.abs(matrix).sum(axis=1)
+        view = self._kernels.View()
+        view.M = wp.mat33(*matrix.ravel().tolist())
+        view.b = wp.vec3(*offset.tolist())
+        view.base = wp.vec3i(*base.astype(np.int64).tolist())
+        view.extent = wp.vec3(*extent.tolist())
+        view.extent_right = float(half * np.abs(camera.width * matrix[2] - matrix[0]).sum())
+        view.extent_bottom = float(half * np.abs(camera.height * matrix[2] - matrix[1]).sum())
+        view.width, view.height = camera.width, camera.height
+        view.near_m, view.far_m, view.band_m = config.min_range_m, config.max_range_m, self._band
+        view.hit, view.miss = config.log_odds_hit, config.log_odds_miss
+        view.lowest, view.highest = config.log_odds_min, config.log_odds_max
+        return view
+
+    def _box(self, camera: PinholeCamera, T_world_camera: Pose, far_m: float) -> tuple[list[int], list[int]]:
+        """First brick (3,) and number of bricks (3,) of the box around what the camera sees up to far_m."""
+        x = (np.array([-0.5, camera.width - 0.5]) - camera.cx) / camera.fx
+        y = (np.array([-0.5, camera.height - 0.5]) - camera.cy) / camera.fy
+        corners = np.array([[0.0, 0.0, 0.0]] + [[a * far_m, b * far_m, far_m] for a in x for b in y])
+        world = corners @ T_world_camera[:3, :3].T + T_world_camera[:3, 3]
+        edge = self._config.voxel_size_m * BRICK_EDGE
+        lower = np.maximum(np.floor(world.min(axis=0) / edge), -BRICK_LIMIT).astype(np.int64)
+        upper = np.minimum(np.floor(world.max(axis=0) / edge), BRICK_LIMIT - 1).astype(np.int64)
+        return lower.tolist(), (upper - lower + 1).tolist()
+
+    def _room_for(self, size: list[int]) -> Any:
+        """A (rows, columns) piece of the buffer of classes; also makes room for the list of bricks."""
+        import warp as wp
+
+        rows, columns = size[1] * size[2], size[0]
+        if self._items.shape[0] < rows * columns:
+            self._classes = wp.empty(2 * rows * columns, dtype=wp.uint8, device=self._device)
+            self._items = wp.empty(2 * rows * columns, dtype=wp.int32, device=self._device)
+        return wp.array(ptr=self._classes.ptr, shape=(rows, columns), dtype=wp.uint8, device=self._device)

@@ -1,0 +1,233 @@
+# mypy: disable-error-code="valid-type, no-any-return, untyped-decorator, misc"
+"""Projective integration of a depth image, as Warp kernels: tiles, bricks to visit, rows of voxels.
+
+With voxel indices i relative to the camera's own voxel, the homogeneous pixel of a voxel's centre is linear:
+h = M i + b with M = K' R^T s, so one row costs an addition a voxel and nothing grows with the distance from the
+origin of the world. K' holds the focal lengths and the principal point plus half a pixel; h.z is the depth, and
+floor(h.x / h.z), floor(h.y / h.z) is the nearest pixel.
+"""
+
+import warp as wp
+
+from embodmem.spatial.octree.kernels_pool import Pool, claim_slot, pack_key, row8, store_row, unpack_key
+
+wp.set_module_options({"enable_backward": False})
+
+TILE = wp.constant(16)
+COARSE = wp.constant(4)  # tiles along the edge of a coarse tile
+bits16 = wp.types.vector(length=16, dtype=wp.int32)
+
+SKIP = wp.constant(wp.uint8(0))
+PROJECT = wp.constant(wp.uint8(1))
+ALL_FREE = wp.constant(wp.uint8(2))
+
+
+@wp.struct
+class View:
+    """One camera pose, in the terms of the module's docstring, and the sensor model."""
+
+    M: wp.mat33
+    b: wp.vec3
+    base: wp.vec3i  # voxel of the camera
+    extent: wp.vec3  # largest |h - h(centre)| of the voxel centres of a brick
+    extent_right: float  # the same for width * h.z - h.x
+    extent_bottom: float  # and for height * h.z - h.y
+    width: int
+    height: int
+    near_m: float  # nearer depth is no return
+    far_m: float  # farther surfaces are not mapped; the way to them is free up to here
+    band_m: float  # a surface this close to the centre of a voxel is in it
+    hit: float
+    miss: float
+    lowest: float
+    highest: float
+
+
+@wp.kernel
+def reduce_tiles(
+    bits: wp.array2d(dtype=bits16),
+    near_bits: int,
+    fine: wp.array2d(dtype=wp.vec2i),
+    coarse: wp.array2d(dtype=wp.vec2i),
+    bad: wp.array(dtype=wp.int32),
+    first: int,
+    stride: int,
+):
+    """Nearest and farthest depth of 16x16 and 64x64 px tiles; nearest is 0 where a pixel has no return.
+
+    Depth is compared by its bits: for floats >= 0 they order as integers do, and integers vectorise.
+    """
+    row = first + wp.tid() * stride
+    rows = wp.min(COARSE, fine.shape[0] - row * COARSE)
+    for column in range(coarse.shape[1]):
+        nearest, farthest = int(0x7FFFFFFF), int(-0x7FFFFFFF)
+        for v in range(row * COARSE, row * COARSE + rows):
+            for u in range(column * COARSE, wp.min((column + 1) * COARSE, fine.shape[1])):
+                y = v * TILE
+                low = bits[y, u]
+                high = bits[y, u]
+                for i in range(y + 1, wp.min(y + TILE, bits.shape[0])):
+                    low = wp.min(low, bits[i, u])
+                    high = wp.max(high, bits[i, u])
+                tile_low, tile_high = wp.min(low), wp.max(high)
+                if tile_low < 0 or tile_high >= 0x7F800000:  # negative, infinite or NaN
+                    bad[row] = 1
+                if tile_low < near_bits:
+                    tile_low = 0
+                fine[v, u] = wp.vec2i(tile_low, tile_high)
+                nearest = wp.min(nearest, tile_low)
+                farthest = wp.max(farthest, tile_high)
+        coarse[row, column] = wp.vec2i(nearest, farthest)
+
+
+@wp.func
+def tile_range(tiles: wp.array2d(dtype=wp.vec2i), size: int, left: int, top: int, right: int, bottom: int) -> wp.vec2:
+    """Nearest and farthest depth over all tiles that a rectangle of pixels touches."""
+    nearest, farthest = int(0x7FFFFFFF), int(0)
+    for v in range(top // size, bottom // size + 1):
+        for u in range(left // size, right // size + 1):
+            tile = tiles[v, u]
+            nearest = wp.min(nearest, tile[0])
+            farthest = wp.max(farthest, tile[1])
+    return wp.vec2(wp.cast(nearest, wp.float32), wp.cast(farthest, wp.float32))
+
+
+@wp.func
+def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: wp.array2d(dtype=wp.vec2i)) -> wp.uint8:
+    """Whether a brick whose centre projects to h can be touched, and whether all of it is seen through."""
+    width, height = float(view.width), float(view.height)
+    nearest, farthest = h[2] - view.extent[2], h[2] + view.extent[2]
+    right, bottom = width * h[2] - h[0], height * h[2] - h[1]
+    if farthest <= 0.0 or nearest > view.far_m + view.band_m:
+        return SKIP
+    if h[0] + view.extent[0] < 0.0 or h[1] + view.extent[1] < 0.0:
+        return SKIP
+    if right + view.extent_right < 0.0 or bottom + view.extent_bottom < 0.0:
+        return SKIP
+    # The rectangle around the eight corners; all of the image where the brick reaches behind the camera.
+    low, high = wp.vec2(0.0, 0.0), wp.vec2(width - 1.0, height - 1.0)
+    if nearest > 1.0e-3:
+        low, high = wp.vec2(width, height), wp.vec2(0.0, 0.0)
+        for corner in range(8):
+            d = wp.vec3(float(corner & 1), float((corner >> 1) & 1), float(corner >> 2)) * 7.0 - wp.vec3(3.5, 3.5, 3.5)
+            p = h + view.M * d
+            low = wp.min(low, wp.vec2(p[0], p[1]) / p[2])
+            high = wp.max(high, wp.vec2(p[0], p[1]) / p[2])
+        low = wp.max(low, wp.vec2(0.0, 0.0))
+        high = wp.min(high, wp.vec2(width - 1.0, height - 1.0))
+        if low[0] > high[0] + 1.0 or low[1] > high[1] + 1.0:
+            return SKIP
+        low = wp.min(low, high)
+    x0, y0, x1, y1 = int(low[0]), int(low[1]), int(high[0]), int(high[1])
+    depth = wp.vec2()
+    if wp.max(x1 - x0, y1 - y0) <= 192:
+        depth = tile_range(fine, TILE, x0, y0, x1, y1)
+    else:
+        depth = tile_range(coarse, TILE * COARSE, x0, y0, x1, y1)
+    if depth[1] < view.near_m or nearest > depth[1] + view.band_m:
+        return SKIP
+    inside = nearest > 1.0e-3 and h[0] >= view.extent[0] and h[1] >= view.extent[1]
+    inside = inside and right > view.extent_right and bottom > view.extent_bottom
+    if inside and farthest < depth[0] - view.band_m and farthest <= view.far_m:
+        return ALL_FREE
+    return PROJECT
+
+
+@wp.kernel
+def classify_bricks(
+    view: View,
+    lower: wp.vec3i,
+    size: wp.vec3i,
+    fine: wp.array2d(dtype=wp.vec2i),
+    coarse: wp.array2d(dtype=wp.vec2i),
+    classes: wp.array2d(dtype=wp.uint8),
+    first: int,
+    stride: int,
+):
+    """Classes (size.z * size.y, size.x) of the bricks of a box; one row along x a thread."""
+    row = first + wp.tid() * stride
+    y, z = lower[1] + row % size[1], lower[2] + row // size[1]
+    i = wp.vec3i(lower[0] * 8, y * 8, z * 8) - view.base
+    h = view.M * (wp.vec3(float(i[0]), float(i[1]), float(i[2])) + wp.vec3(3.5, 3.5, 3.5)) + view.b
+    step = view.M * wp.vec3(8.0, 0.0, 0.0)
+    for x in range(size[0]):
+        classes[row, x] = classify(view, h + step * float(x), fine, coarse)
+
+
+@wp.kernel
+def claim_bricks(
+    pool: Pool,
+    lower: wp.vec3i,
+    size: wp.vec3i,
+    classes: wp.array2d(dtype=wp.uint8),
+    items: wp.array(dtype=wp.int32),
+    count: wp.array(dtype=wp.int32),
+):
+    """List the bricks to visit as slots, ~slot where all of it is free; one row of `classes` a thread."""
+    row = wp.tid()
+    for x in range(size[0]):
+        kind = classes[row, x]
+        if kind != SKIP:
+            key = pack_key(lower[0] + x, lower[1] + row % size[1], lower[2] + row // size[1])
+            slot = claim_slot(pool, key)
+            if slot >= 0:
+                if kind == ALL_FREE:
+                    slot = ~slot
+                items[wp.atomic_add(count, 0, 1)] = slot
+
+
+@wp.func
+def project_row(view: View, depth: wp.array2d(dtype=wp.float32), old: row8, start: wp.vec3, step: wp.vec3):
+    """The row after this image, and whether the image says anything about it; start is its first voxel's h."""
+    new = old
+    h = start
+    seen = bool(False)
+    width, height = float(view.width), float(view.height)
+    for i in range(8):
+        if h[2] > 1.0e-3 and h[0] >= 0.0 and h[1] >= 0.0 and h[0] < width * h[2] and h[1] < height * h[2]:
+            inverse = 1.0 / h[2]
+            u = wp.min(int(h[0] * inverse), view.width - 1)
+            v = wp.min(int(h[1] * inverse), view.height - 1)
+            surface = depth[v, u]
+            behind = h[2] - surface
+            if surface >= view.near_m and behind <= view.band_m:
+                before = wp.where(wp.isnan(old[i]), 0.0, old[i])
+                if behind < -view.band_m:
+                    if h[2] <= view.far_m:
+                        new[i] = wp.max(before + view.miss, view.lowest)
+                        seen = True
+                elif surface <= view.far_m:
+                    new[i] = wp.min(before + view.hit, view.highest)
+                    seen = True
+        h = h + step
+    return new, seen
+
+
+@wp.kernel
+def integrate_rows(
+    pool: Pool,
+    view: View,
+    depth: wp.array2d(dtype=wp.float32),
+    items: wp.array(dtype=wp.int32),
+    stamp_ns: wp.int64,
+    first: int,
+    stride: int,
+):
+    """Update one row of eight voxels a thread, 64 threads a brick."""
+    thread = wp.tid()
+    slot = items[first + (thread >> 6) * stride]
+    row = thread & 63
+    if slot < 0:
+        slot = ~slot
+        old = pool.rows[slot, row]
+        new = old
+        for i in range(8):
+            new[i] = wp.max(wp.where(wp.isnan(old[i]), 0.0, old[i]) + view.miss, view.lowest)
+        store_row(pool, slot, row, old, new, stamp_ns)
+    else:
+        old = pool.rows[slot, row]
+        at = unpack_key(pool.keys[slot]) * 8 + wp.vec3i(0, row & 7, row >> 3) - view.base
+        h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
+        new, seen = project_row(view, depth, old, h, view.M * wp.vec3(1.0, 0.0, 0.0))
+        if seen:
+            store_row(pool, slot, row, old, new, stamp_ns)

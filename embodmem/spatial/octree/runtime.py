@@ -1,0 +1,128 @@
+"""Warp, started quietly and launched over worker threads.
+
+Warp writes a banner, a line per compiled module and (from native code, without an NVIDIA driver) a warning to
+stderr. A library prints nothing, so all of that is held back while Warp starts and while a module is compiled; the
+settings of a program that uses Warp itself are put back afterwards.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from embodmem.errors import ConfigError
+
+_lock = threading.RLock()
+_started = False
+_launched: set[tuple[int, str]] = set()
+_QUIET = {"log_level": 40, "quiet": True, "verbose": False}  # log_level: Warp 1.13 and later; quiet: before
+
+
+@contextlib.contextmanager
+def _quiet(config: Any) -> Iterator[None]:
+    before = {name: getattr(config, name) for name in _QUIET if hasattr(config, name)}
+    try:
+        for name in before:
+            setattr(config, name, _QUIET[name])
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(config, name, value)
+
+
+@contextlib.contextmanager
+def _without_stderr() -> Iterator[None]:
+    """Send file descriptor 2 nowhere: the driver warning is written by native code, past `sys.stderr`."""
+    with contextlib.suppress(Exception):
+        sys.stderr.flush()
+    try:
+        saved = os.dup(2)
+    except OSError:  # there is no stderr
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
+def start() -> Any:
+    """Import Warp, initialise it without output, and return the module."""
+    global _started
+    import warp
+
+    with _lock:
+        if not _started:
+            with _quiet(warp.config), _without_stderr():
+                warp.init()
+            _started = True
+    return warp
+
+
+def find_device(name: str) -> Any:
+    """The Warp device of this name.
+
+    Raises:
+        ConfigError: There is no such device here.
+    """
+    warp = start()
+    known = [str(device) for device in warp.get_devices()]
+    if name not in known and not (name == "cuda" and len(known) > 1):
+        raise ConfigError(f"spatial.device: wanted one of {known}, got {name!r}")
+    return warp.get_device(name)
+
+
+def _launch(kernel: Any, dim: int, inputs: Sequence[Any], device: Any) -> None:
+    """Launch a kernel; its first launch compiles its module (or takes it from Warp's cache on disk) without output."""
+    import warp
+
+    if (id(kernel), str(device)) in _launched:
+        warp.launch(kernel, dim=dim, inputs=inputs, device=device, record_tape=False)
+        return
+    with _lock, _quiet(warp.config):
+        warp.launch(kernel, dim=dim, inputs=inputs, device=device, record_tape=False)
+        _launched.add((id(kernel), str(device)))
+
+
+class Launcher:
+    """Runs kernels on one device; on a CPU a launch can be dealt out to worker threads.
+
+    A CPU launch is single-threaded but releases the GIL. A kernel that can be dealt out takes ``first, stride`` as
+    its last two arguments and works on the items first, first + stride, ...: neighbours differ little, so that every
+    worker gets about the same load. Kernels that use atomics are never dealt out: on a CPU Warp's are plain reads
+    and writes.
+    """
+
+    def __init__(self, device: Any, threads: int) -> None:
+        self.device = device
+        self._workers = threads if device.is_cpu else 1
+        self._pool = ThreadPoolExecutor(self._workers - 1, "octree") if self._workers > 1 else None
+
+    def run(self, kernel: Any, dim: int, inputs: Sequence[Any]) -> None:
+        """Launch `dim` threads of a kernel."""
+        if dim > 0:
+            _launch(kernel, dim, inputs, self.device)
+
+    def share(self, kernel: Any, items: int, threads_per_item: int, inputs: Sequence[Any], worth: int = 64) -> None:
+        """Launch `threads_per_item` threads for each item, dealt out where there are at least `worth` items."""
+        workers = self._workers if items >= worth else 1
+        if workers == 1 or self._pool is None:
+            self.run(kernel, items * threads_per_item, [*inputs, 0, 1])
+            return
+        counts = [(items - first + workers - 1) // workers for first in range(workers)]
+        jobs = [
+            self._pool.submit(self.run, kernel, counts[first] * threads_per_item, [*inputs, first, workers])
+            for first in range(1, workers)
+        ]
+        self.run(kernel, counts[0] * threads_per_item, [*inputs, 0, workers])
+        for job in jobs:
+            job.result()
