@@ -214,7 +214,7 @@ class EmbodiedMemory:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
         query = as_query(query)
         if query.text and query.embedding is None and self.records.encoder is not None:
-            query = replace(query, embedding=self.records.encoder.encode([query.text])[0])  # once for all memories
+            query = replace(query, embedding=self.records.encode([query.text])[0])  # once for all memories
         answers: dict[str, list[Recall]] = {
             "scene": self.scene.recall(query, max(k, 50)),
             "episodic": self.episodic.recall(query, max(k, 50)),

@@ -22,6 +22,9 @@ from embodmem.types import Encoder, Query, Recall
 CHANNEL_DEPTH = 200
 """How many of its best each channel hands to the fusion."""
 
+HELD_TEXTS = 2048
+"""How many texts keep their vector in RAM."""
+
 _COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent"
 
 
@@ -90,6 +93,7 @@ class Records:
         self.encoder = encoder
         self._vectors = Vectors(store, 0 if encoder is None else encoder.dim)
         self._to_encode: dict[int, str] = {}
+        self._held: dict[str, NDArray[np.float32]] = {}
         store.before_commit.append(self._encode_pending)
         store.after_rollback.append(self._to_encode.clear)
 
@@ -140,13 +144,29 @@ class Records:
         if not self._to_encode or self.encoder is None:
             return
         numbers = list(self._to_encode)
-        vectors = self.encoder.encode([self._to_encode[number] for number in numbers])
+        vectors = self.encode([self._to_encode[number] for number in numbers])
         db.executemany(
             "UPDATE record SET embedding = ? WHERE id = ?",
             [(vector.tobytes(), number) for vector, number in zip(vectors, numbers, strict=True)],
         )
         self._vectors.put(numbers, vectors)
         self._to_encode.clear()
+
+    def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Vectors (N, dim) of texts; those used last are held, since what a robot sees repeats itself.
+
+        Raises:
+            InvalidInput: There is no encoder.
+        """
+        if self.encoder is None:
+            raise InvalidInput("encode: wanted an encoder, but this memory is open without one")
+        fresh = [text for text in dict.fromkeys(texts) if text not in self._held]
+        if fresh:
+            self._held.update(zip(fresh, self.encoder.encode(fresh), strict=True))
+        vectors = np.stack([self._held[text] for text in texts])
+        for text in list(self._held)[: max(0, len(self._held) - HELD_TEXTS)]:
+            del self._held[text]
+        return vectors
 
     def encode_texts(self, missing_only: bool = False) -> None:
         """Encode the texts of all records again, or of those alone that have no vector."""
@@ -201,7 +221,7 @@ class Records:
             channels["words"] = self._by_words(db, query.text, ids)
         vector = query.embedding
         if vector is None and query.text and self.encoder is not None:
-            vector = self.encoder.encode([query.text])[0]
+            vector = self.encode([query.text])[0]
         if vector is not None and self.encoder is not None:
             if vector.shape != (self.encoder.dim,):
                 raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {vector.shape}")

@@ -45,19 +45,18 @@ class SpatialMemory:
     def octree(self) -> Octree:
         """The map, read from the file at the first use."""
         if self._octree is None:
-            from embodmem.spatial.octree import Octree
+            from embodmem.spatial.octree import Octree, decode_bricks
 
             octree = Octree(self.config)
             with self.store.read() as db:
                 rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick").fetchall()
             if rows:
                 try:
-                    values = octree.decode_bricks([row[2] for row in rows])
-                except Exception as error:
+                    values = decode_bricks([row[2] for row in rows])
+                except InvalidInput as error:
                     raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
                 keys, seen = np.array([row[:2] for row in rows], dtype=np.int64).T
-                octree.load_bricks(keys, values, seen)
-                octree.mark_clean(keys)
+                octree.load_bricks(np.ascontiguousarray(keys), values, np.ascontiguousarray(seen))
             self._octree = octree
         return self._octree
 
@@ -74,15 +73,18 @@ class SpatialMemory:
 
     def flush(self) -> int:
         """Write the bricks that changed, within the caller's transaction; returns how many."""
+        from embodmem.spatial.octree import encode_bricks
+
         octree = self.octree
         keys, values, seen = octree.dirty_bricks()
+        gone = octree.freed_keys()
         with self.store.transaction() as db:
-            rows = zip(keys.tolist(), seen.tolist(), octree.encode_bricks(values), strict=True)
+            rows = zip(keys.tolist(), seen.tolist(), encode_bricks(values), strict=True)
+            db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in gone.tolist()])
             db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?)", rows)
-            db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in octree.freed_keys().tolist()])
             if len(keys) and self.store.get_state("voxel_size_m") is None:
                 self.store.set_state("voxel_size_m", self.config.voxel_size_m)
-        octree.mark_clean(keys)
+        octree.mark_clean(np.concatenate([keys, gone]))
         return len(keys)
 
     def write(self, experience: Percept | Event) -> None:
