@@ -11,7 +11,7 @@ from embodmem.config import SceneConfig
 from embodmem.spatial.scene.lift import Observation
 from embodmem.spatial.scene.node import ObjectNode
 
-__all__ = ["assign", "costs", "displacement", "same_object"]
+__all__ = ["assign", "costs", "displacement", "find_same"]
 
 Floats = NDArray[np.float64]
 
@@ -35,22 +35,30 @@ def costs(seen: Sequence[Observation], nodes: Sequence[ObjectNode], config: Scen
         object (another label, another instance id, or beyond the gate); -1 where both bear the same instance id.
     """
     result = np.full((len(seen), len(nodes)), np.inf)
-    if not seen or not nodes:
-        return result
-    ids_seen = np.array([-1 if o.instance_id is None else o.instance_id for o in seen], dtype=np.int64)
-    ids_node = np.array([-1 if n.instance_id is None else n.instance_id for n in nodes], dtype=np.int64)
-    same_label = np.array([o.label for o in seen])[:, None] == np.array([n.label for n in nodes])[None]
-    either_unknown = (ids_seen[:, None] < 0) | (ids_node[None] < 0)
-    i, j = np.nonzero(same_label & either_unknown)
-    if len(i):
-        away = np.array([o.position for o in seen])[i] - np.array([n.position for n in nodes])[j]
-        spread = np.array([o.covariance for o in seen])[i] + np.array([n.covariance() for n in nodes])[j]
+    known = {n.instance_id: j for j, n in enumerate(nodes) if n.instance_id is not None}
+    by_label: dict[str, list[int]] = {}
+    for j, node in enumerate(nodes):
+        by_label.setdefault(node.label, []).append(j)
+    pairs = [
+        (i, j)
+        for i, o in enumerate(seen)
+        if o.instance_id not in known
+        for j in by_label.get(o.label, ())
+        if o.instance_id is None or nodes[j].instance_id is None
+    ]
+    if pairs:
+        rows, cols = np.array(pairs).T
+        away = np.array([seen[i].position for i, _ in pairs]) - np.array([nodes[j].position for _, j in pairs])
+        spread = np.array([seen[i].covariance for i, _ in pairs]) + np.array([nodes[j].covariance() for _, j in pairs])
         cost = np.einsum("ki,ki->k", away, np.linalg.solve(spread, away[..., None])[..., 0])
         near = cost <= config.gate_sigma**2
-        i, j, cost = i[near], j[near], cost[near] + _unlike(seen, nodes, i[near], j[near])
+        rows, cols = rows[near], cols[near]
+        cost = cost[near] + _unlike(seen, nodes, rows, cols)
         near = cost <= config.gate_sigma**2
-        result[i[near], j[near]] = cost[near]
-    result[(ids_seen[:, None] == ids_node[None]) & (ids_seen[:, None] >= 0)] = -1.0
+        result[rows[near], cols[near]] = cost[near]
+    for i, o in enumerate(seen):
+        if o.instance_id is not None and o.instance_id in known:
+            result[i, known[o.instance_id]] = -1.0
     return result
 
 
@@ -100,18 +108,31 @@ def displacement(seen: Observation, node: ObjectNode) -> float:
     return float(np.linalg.norm(np.maximum(between - slack, 0.0)))
 
 
-def same_object(a: ObjectNode, b: ObjectNode, config: SceneConfig) -> bool:
-    """Whether two nodes turned out to be one object: same label, same place, and never two in one image."""
-    if a.label != b.label or (a.instance_id is not None and b.instance_id is not None):
-        return False
-    if _cosine(a.embedding, b.embedding) < _UNLIKE:
-        return False
-    distance = float(np.linalg.norm(a.position - b.position))
-    size = (a.size + b.size) / 2
+def find_same(node: ObjectNode, others: Sequence[ObjectNode], config: SceneConfig) -> ObjectNode | None:
+    """The node that turned out to be the same object: same label, same place, and never two in one image.
+
+    Args:
+        node: The one to compare.
+        others: N nodes.
+        config: `merge_ratio`.
+
+    Returns:
+        The nearest of `others` that is nearer than `merge_ratio` of their mean size, or shares more than half the
+        volume of the smaller; None if there is none.
+    """
+    fit = [o for o in others if o is not node and o.label == node.label and _may_merge(node, o)]
+    if not fit:
+        return None
+    lower, upper = np.array([o.lower for o in fit]), np.array([o.upper for o in fit])
+    distance = np.linalg.norm(np.array([o.position for o in fit]) - node.position, axis=1)
+    size = ((upper - lower).max(axis=1) + node.size) / 2
+    common = np.clip(np.minimum(upper, node.upper) - np.maximum(lower, node.lower), 0.0, None).prod(axis=1)
+    smaller = np.minimum((upper - lower).prod(axis=1), (node.upper - node.lower).prod())
+    same = (distance < config.merge_ratio * size) | (common > 0.5 * np.maximum(smaller, 1e-9))
     # Twice detected at nearly one place is one object detected twice; a little farther, it is two of them.
-    if b.id in a.apart and distance > 0.25 * size:
-        return False
-    if distance < config.merge_ratio * size:
-        return True
-    common = np.clip(np.minimum(a.upper, b.upper) - np.maximum(a.lower, b.lower), 0.0, None).prod()
-    return bool(common > 0.5 * max(1e-9, min((a.upper - a.lower).prod(), (b.upper - b.lower).prod())))
+    same &= ~np.array([o.id in node.apart for o in fit]) | (distance <= 0.25 * size)
+    return fit[int(np.where(same, distance, np.inf).argmin())] if same.any() else None
+
+
+def _may_merge(a: ObjectNode, b: ObjectNode) -> bool:
+    return (a.instance_id is None or b.instance_id is None) and _cosine(a.embedding, b.embedding) >= _UNLIKE

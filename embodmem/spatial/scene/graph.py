@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embodmem.config import SceneConfig
 from embodmem.errors import InvalidInput
-from embodmem.spatial.scene.associate import assign, costs, displacement, same_object
+from embodmem.spatial.scene.associate import assign, costs, displacement, find_same
 from embodmem.spatial.scene.lift import Observation, lift
 from embodmem.spatial.scene.node import ObjectNode
 from embodmem.spatial.scene.relations import support_relations
@@ -133,8 +133,8 @@ class SceneGraph:
         left: list[int] = []
         for id in touched:
             while (node := self._nodes.get(id)) is not None:
-                others = (n for n in self._nodes.values() if n is not node and n.present)
-                other = next((n for n in others if same_object(node, n, self.config)), None)
+                others = [n for n in self._nodes.values() if n.label == node.label and n.present]
+                other = find_same(node, others, self.config)
                 if other is None:
                     left.append(id)
                     break
