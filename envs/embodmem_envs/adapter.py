@@ -57,7 +57,7 @@ class HouseAdapter:
 
         `info["step"]` counts on over `reset()` of the same apartment, so the stamps never decrease there.
         """
-        return self.start_ns + round(_get(info, "step") * self.step_s * 1e9)
+        return self.start_ns + round(int(_get(info, "step")) * self.step_s * 1e9)
 
     def percept(self, obs: Mapping[str, Any], info: Mapping[str, Any], stamp_ns: int | None = None) -> Percept:
         """What the robot's camera saw; the stamp is that of the step unless one is given.

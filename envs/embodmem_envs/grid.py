@@ -22,7 +22,8 @@ def overlaps(rectangles: NDArray[np.float64], others: NDArray[np.float64]) -> ND
     """(N,) whether each of rectangles (N, 4) overlaps any of others (M, 4)."""
     a, b = rectangles[:, None], others[None]
     apart = (a[..., :2] >= b[..., 2:]) | (a[..., 2:] <= b[..., :2])
-    return np.asarray((~apart.any(axis=2)).any(axis=1))
+    touching: NDArray[np.bool_] = ~np.any(apart, axis=2)
+    return np.asarray(np.any(touching, axis=1))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

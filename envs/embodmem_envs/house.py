@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, ClassVar
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -134,7 +134,7 @@ class HouseEnv(gymnasium.Env[dict[str, Any], Any]):
         RendererUnavailable: On the first reset, when renderer="gl" finds no OpenGL.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "map"], "render_fps": 10}
+    metadata = {"render_modes": ["rgb_array", "map"], "render_fps": 10}
 
     def __init__(self, render_mode: str | None = None, config: HouseConfig | None = None, **settings: Any) -> None:
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
@@ -253,7 +253,7 @@ class HouseEnv(gymnasium.Env[dict[str, Any], Any]):
     @property
     def robot_pose(self) -> NDArray[np.float64]:
         """(3,) x, y in metres and yaw in radians."""
-        return self.world.pose.copy()
+        return np.array(self.world.pose)
 
     def move_object(self, name: str, support: str | None = None) -> ObjectState:
         """Lay an object elsewhere (see `World.move_object`); the spot is drawn from the environment's generator."""

@@ -292,7 +292,7 @@ def _furnish(rng: np.random.Generator, rooms: tuple[Room, ...], doors: tuple[Doo
 
 
 def _rectangle(piece: Furniture) -> Array:
-    return np.r_[(piece.position - piece.extent / 2)[:2], (piece.position + piece.extent / 2)[:2]]
+    return np.concatenate([(piece.position - piece.extent / 2)[:2], (piece.position + piece.extent / 2)[:2]])
 
 
 def _spot(

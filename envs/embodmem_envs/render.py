@@ -133,7 +133,7 @@ class RayRenderer:
         facing = np.abs(np.einsum("ij,ij->i", normals, rays)) / np.linalg.norm(rays, axis=1)
         away = np.where(np.einsum("ij,ij->i", normals, rays) > 0, -1.0, 1.0)
         overhead = np.maximum(normals @ _LIGHT.astype(np.float32) * away, 0.0)
-        light = 0.42 + 0.34 * overhead + 0.30 * facing
+        light = 0.50 + 0.36 * overhead + 0.26 * facing
         # Boards on the floor, so that there is something to see on it.
         board = np.floor(points[:, 0] / 0.4).astype(np.int32) + np.floor(points[:, 1] / 0.4).astype(np.int32)
         light *= np.where(self._floor[hit] & (board % 2 == 0), 0.93, 1.0)

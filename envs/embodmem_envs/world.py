@@ -90,7 +90,7 @@ class World:
         numbers = {piece.id: piece.instance_id for piece in self.layout.furniture}
         numbers |= {item.id: item.instance_id for item in self.items.values()}
         by_body = [numbers.get(self.model.body(body).name, 0) for body in range(self.model.nbody)]
-        return np.array(by_body, dtype=np.int32)[self.model.geom_bodyid]
+        return np.asarray(np.array(by_body, dtype=np.int32)[self.model.geom_bodyid])
 
     def to_start(self) -> None:
         """Put the robot where it starts; what it carries goes back to where it took it."""
