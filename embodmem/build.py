@@ -74,17 +74,19 @@ def build(
     for name, lower, upper in dataset.rooms():
         memory.scene.add_room(name, lower, upper)
     at = start
-    while True:
+    while at <= len(dataset):
         try:
             at = _run(dataset, memory, at, batch, report, progress)
         except _BadFrame as stop:
             if not skip_bad:
                 raise stop.cause from None
             report.skipped[stop.frame] = str(stop.cause)
-            at = stop.frame + 1
-            _note(dataset, memory, at)
-        if at >= len(dataset):
-            break
+            with memory.store.transaction():
+                memory.write_batch(dataset.events(stop.frame))  # they do not go with the frame that they precede
+                at = stop.frame + 1
+                _note(dataset, memory, at)
+            continue
+        break
     report.seconds = time.perf_counter() - begin
     return report
 
@@ -128,6 +130,7 @@ def _run(
         if bad is not None:
             raise _BadFrame(at, bad)
         if item is None:
+            _note(dataset, memory, len(dataset) + 1)  # what came after the last frame is in, too
             return at
 
 
@@ -170,5 +173,6 @@ def _starting_frame(dataset: Dataset, memory: EmbodiedMemory, resume: bool) -> i
             f"not from {dataset.name!r} ({len(dataset)} frames)"
         )
     if not resume:
-        raise InvalidInput(f"{memory.store.path}: {done} of {len(dataset)} frames are in it already; resume the build")
+        have = min(done, len(dataset))
+        raise InvalidInput(f"{memory.store.path}: {have} of {len(dataset)} frames are in it already; resume the build")
     return done

@@ -300,7 +300,9 @@ class EmbodiedMemory:
             "image_bytes": images,
             "rooms": [room.label for room in self.scene.rooms()],
             "encoder": self.store.get_state("encoder"),
-            "build": None if build is None else f"{build['name']}: {build['next']} of {build['frames']} frames",
+            "build": None
+            if build is None
+            else f"{build['name']}: {min(build['next'], build['frames'])} of {build['frames']} frames",
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -36,5 +36,8 @@ def find_encoder(name: str) -> Encoder | None:
     return MiniLmEncoder() if name == "all-MiniLM-L6-v2" and _has_minilm() else None
 
 
+_MINILM_NEEDS = ("tokenizers", "safetensors", "threadpoolctl")
+
+
 def _has_minilm() -> bool:
-    return bool(model_folder() and all(importlib.util.find_spec(package) for package in ("tokenizers", "safetensors")))
+    return bool(model_folder() and all(importlib.util.find_spec(package) for package in _MINILM_NEEDS))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -16,10 +16,19 @@ __all__ = ["Adapter", "HouseAdapter", "optical_from_mujoco"]
 
 @runtime_checkable
 class Adapter(Protocol):
-    """Turns the observation and info of one simulator into a `Percept`."""
+    """Turns what one simulator returns into percepts and events."""
+
+    def stamp_ns(self, info: Mapping[str, Any]) -> int:
+        """The time of the step that `info` belongs to, ns."""
 
     def percept(self, obs: Any, info: Mapping[str, Any], stamp_ns: int) -> Percept:
         """What was seen at `stamp_ns`, with the camera's optical frame in the world."""
+
+    def events(self, info: Mapping[str, Any], stamp_ns: int) -> tuple[Event, ...]:
+        """What was done in this step; () where the simulator tells nothing of it."""
+
+    def rooms(self, env: Any) -> Iterable[tuple[str, ArrayLike, ArrayLike]]:
+        """Name, lower and upper corner (3,) in metres of each room of the world that is loaded; () where unknown."""
 
 
 def optical_from_mujoco(position: ArrayLike, rotation: ArrayLike) -> Pose:
@@ -75,6 +84,10 @@ class HouseAdapter:
             labels=_get(info, "labels"),
             agent=self.agent,
         )
+
+    def rooms(self, env: Any) -> Iterable[tuple[str, ArrayLike, ArrayLike]]:
+        """The rooms of the apartment."""
+        return tuple((room.name, room.lower, room.upper) for room in env.unwrapped.rooms)
 
     def events(self, info: Mapping[str, Any], stamp_ns: int | None = None) -> tuple[Event, ...]:
         """What the robot did in this step: a pick or a place that succeeded, or nothing."""
