@@ -44,8 +44,12 @@ class Grid:
         start = np.asarray(lower, dtype=np.float64)
         shape = np.ceil((np.asarray(upper) - start) / CELL_M).astype(int)
         axes = [start[i] + (np.arange(shape[i]) + 0.5) * CELL_M for i in range(2)]
-        points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
-        return cls(start, clearance(rectangles, points).reshape(shape))
+        # Per axis first: the squares of a cell's distances are then sums of what its row and its column have.
+        x, y = (
+            np.maximum(np.maximum(rectangles[:, i] - axes[i][:, None], axes[i][:, None] - rectangles[:, i + 2]), 0.0)
+            for i in range(2)
+        )
+        return cls(start, np.sqrt(((x**2)[:, None] + (y**2)[None]).min(axis=2)))
 
     def cell(self, point: ArrayLike) -> tuple[int, int]:
         """The cell that holds a point (2,), clipped to the grid."""

@@ -178,6 +178,8 @@ class HouseEnv(gymnasium.Env[dict[str, Any], Any]):
             raise InvalidInput(f"house: wanted options of {{'move': n}}, got {unknown}")
         if self._world is None or seed is not None:
             self._build(seed)
+        else:
+            self._step += 1
         self.world.to_start()
         self._elapsed = 0
         if options and options.get("move"):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from embodmem.errors import MissingDependency
+from embodmem.errors import EmbodmemError, MissingDependency
 from embodmem_envs.catalogue import RGB, Part
 from embodmem_envs.layout import HEIGHT_M, ROBOT_RADIUS_M, WALL_M, Layout
 from embodmem_envs.placing import Items
@@ -39,6 +40,11 @@ def import_mujoco() -> Any:
         import mujoco
     except ModuleNotFoundError as error:
         raise MissingDependency("mujoco", "envs", "the environment EmbodMem/House-v0") from error
+    except Exception as error:  # MUJOCO_GL names a library of OpenGL that is broken or not there
+        raise EmbodmemError(
+            f"mujoco cannot be imported with MUJOCO_GL={os.environ.get('MUJOCO_GL', '')!r} "
+            f"({type(error).__name__}: {error}); unset MUJOCO_GL for renderer='raycast', which needs no OpenGL"
+        ) from error
     return mujoco
 
 

@@ -97,6 +97,14 @@ def free_spots(layout: Layout, items: Items, item: Item, surface: Surface, point
     return np.asarray(fits)
 
 
+def free_grid(layout: Layout, items: Items, item: Item, surface: Surface, yaws: Array) -> Array:
+    """(N, 2) points every 5 cm at which the item, turned by one of `yaws`, would lie on a surface and touch nothing."""
+    axes = [np.arange(surface.rectangle[i], surface.rectangle[i + 2], 0.05) for i in range(2)]
+    points = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1).reshape(-1, 2)
+    good = [free_spots(layout, items, replace(item, yaw_rad=float(yaw)), surface, points) for yaw in yaws]
+    return np.asarray(points[np.any(good, axis=0)])
+
+
 def lie_down(item: Item, surface: Surface, point: Array, yaw_rad: float | None = None) -> Item:
     """The item with its bottom centre at a point (2,) of a surface."""
     yaw = item.yaw_rad if yaw_rad is None else yaw_rad

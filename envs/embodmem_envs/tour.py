@@ -14,7 +14,7 @@ from embodmem.errors import InvalidInput
 from embodmem_envs.grid import CELL_M, Grid, clearance
 from embodmem_envs.house import Action, HouseEnv
 from embodmem_envs.layout import MARGIN_M, ROBOT_RADIUS_M
-from embodmem_envs.placing import GRASP_M, GRIPPER_M, gripper_point, item_in_reach, place_in_reach
+from embodmem_envs.placing import GRASP_M, GRIPPER_M, free_grid, gripper_point, item_in_reach, place_in_reach
 from embodmem_envs.world import driven
 
 Array = NDArray[np.float64]
@@ -119,16 +119,20 @@ class Guide:
         held, owners = world.items[world.held.id], {top.owner for top in tops}
         here = self._house.robot_pose[None, :2]
         nearest = min(tops, key=lambda top: float(clearance(top.rectangle[None], here)[0]))
-        frames = np.array([top.rectangle for top in tops])
+        yaws = np.arange(0.0, 2 * np.pi - 1e-6, self._turn_rad) + self._house.robot_pose[2]
+        spots = np.concatenate([free_grid(world.layout, world.items, held, top, yaws) for top in tops])
+        if len(spots) == 0:
+            raise InvalidInput(f"guide: no free spot for {held.id} on {support}")
 
         def put_down(pose: Array) -> bool:
-            if clearance(frames, gripper_point(pose)[None])[0] > GRASP_M:
+            if np.hypot(*(spots - gripper_point(pose)).T).min() > GRASP_M + 0.05:
                 return False
             laid = place_in_reach(world.layout, world.items, held, pose)
             return laid is not None and laid.support in owners
 
         middle = (nearest.rectangle[:2] + nearest.rectangle[2:]) / 2
-        yield from self._drive(self._beside(middle, nearest.room), put_down, support)
+        towards = spots[np.argmin(np.hypot(*(spots - middle).T))]
+        yield from self._drive(self._beside(towards, world.layout.room_at(towards)), put_down, support)
         yield Action.PLACE
 
     def stops(self, room: str) -> list[Array]:
