@@ -45,9 +45,7 @@ class DepthIntegrator:
         self._classes = wp.empty(0, dtype=wp.uint8, device=self._device)
         self._items = wp.empty(0, dtype=wp.int32, device=self._device)
 
-    def integrate(
-        self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, stamp_ns: int
-    ) -> None:
+    def integrate(self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, stamp_ns: int) -> None:
         """Add one image of checked shape and dtype."""
         import warp as wp
 
