@@ -59,7 +59,7 @@ class SceneConfig:
     """Detections below this confidence are ignored."""
     min_sightings: int = 3
     """An object seen less often is not yet reported."""
-    min_points: int = 20
+    min_points: int = 10
     """A detection with fewer pixels of depth (of at most about a thousand that are looked at) is ignored."""
     max_range_m: float = 6.0
     """Farther depth is ignored, metres along the optical axis."""
@@ -89,7 +89,7 @@ class EpisodicConfig:
 
     keyframe_distance_m: float = 0.5
     """A view farther than this from the last keyframe becomes one."""
-    keyframe_angle_rad: float = 0.5
+    keyframe_angle_rad: float = 0.6
     """A view turned by more than this from the last keyframe becomes one."""
     keyframe_interval_s: float = 10.0
     """A view later than this after the last keyframe becomes one."""

@@ -256,10 +256,8 @@ def _observe(
         position = (lower + upper) / 2
     else:
         u, v = (box[:2] + box[2:]) / 2
-        ray = np.array([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, 1.0])
-        position = rotation @ (ray * middle) + origin
-    edge = [camera.width - _BORDER_PX, camera.height - _BORDER_PX]
-    at_border = bool((box[:2] <= _BORDER_PX).any() or (box[2:] >= edge).any())
+        position = origin + rotation @ backproject(camera, np.array([v]), np.array([u]), np.array([middle]))[0]
+    at_border = _touches_border(box, camera)
     span = float((box[2:] - box[:2]).max()) * middle / camera.fx
     return Observation(
         label=detection.label,
@@ -277,6 +275,11 @@ def _observe(
         instance_id=detection.instance_id,
         camera=origin.copy(),
     )
+
+
+def _touches_border(box: Floats, camera: PinholeCamera) -> bool:
+    edge = [camera.width - _BORDER_PX, camera.height - _BORDER_PX]
+    return bool((box[:2] <= _BORDER_PX).any() or (box[2:] >= edge).any())
 
 
 def _covariance(

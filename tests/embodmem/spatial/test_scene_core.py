@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodmem.config import SceneConfig
-from embodmem.errors import InvalidInput
+from embodmem.errors import ConfigError, InvalidInput
 from embodmem.spatial.scene.graph import ObjectNode, SceneGraph
 from embodmem.spatial.scene.lift import lift
 from embodmem.types import Percept
@@ -311,3 +311,8 @@ def test_a_look_without_depth_changes_nothing() -> None:
     ):
         assert not (changes.added or changes.updated or changes.moved or changes.merged or changes.vanished)
     assert graph.to_dict() == before
+
+
+def test_a_config_that_cannot_work_is_refused() -> None:
+    with pytest.raises(ConfigError, match="max_views: wanted at least 1, got 0"):
+        SceneGraph(SceneConfig(max_views=0))
