@@ -178,7 +178,10 @@ class EmbodiedMemory:
             event = Event(
                 stamp_ns=percept.stamp_ns, kind="vanished", text=text, objects=(label, record_id), source="scene"
             )
-            self.episodic.add_event(replace(event, agent=percept.agent), "", [row_id(record_id), *evidence])
+            there = self.scene.records.get_id(record_id).position
+            place = "" if there is None else self.scene.room_of(there) or ""
+            event = replace(event, agent=percept.agent)
+            self.episodic.add_event(event, place, [row_id(record_id), *evidence], position=there)
             self.semantic.retract(record_id, "on", until_ns=percept.stamp_ns)
         for relation in update.relations:
             self.semantic.assert_fact(
@@ -194,7 +197,7 @@ class EmbodiedMemory:
     def _write_event(self, event: Event) -> None:
         where = None if event.T_world_body is None else event.T_world_body[:3, 3]
         place = "" if where is None else self.scene.room_of(where) or ""
-        found = [self.scene.resolve(name, where) for name in event.objects]
+        found = [self.scene.resolve_in(event, name) for name in event.objects]
         names = {item.id: item.label for item in found if item is not None}
         known = tuple(name if item is None else item.id for name, item in zip(event.objects, found, strict=True))
         tagged = replace(event, objects=tuple(dict.fromkeys((*event.objects, *known, *names.values()))))

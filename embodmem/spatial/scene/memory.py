@@ -148,8 +148,8 @@ class SceneMemory(RecordMemory):
         update.labels.update(node.label for node in seen)
         for i in changes.vanished:
             gone_node = self._node(i)
-            where = self._place_text(gone_node.position, self._stands.get(i))
-            text = f"{gone_node.label} is no longer {where}"
+            how, where = self._place_text(gone_node.position, self._stands.get(i))
+            text = f"{gone_node.label} is no longer {how} {where}"
             update.vanished.append((self._id(gone_node), gone_node.label, text))
             self._stands[i] = None
         self._note_moves(changes, seen, update)
@@ -166,6 +166,7 @@ class SceneMemory(RecordMemory):
 
     def _note_moves(self, changes: SceneChanges, seen: list[ObjectNode], update: SceneUpdate) -> None:
         moved = {i: old for i, old, _ in changes.moved if i not in self._held and i not in self._laid}
+        was_on = dict(self._stands)
         for node in seen:
             if node.id in self._laid:  # seen again after it was laid down: it has moved from where it was picked up
                 origin = np.array(self._laid.pop(node.id))
@@ -174,8 +175,10 @@ class SceneMemory(RecordMemory):
         supports = {a: b for a, _, b in self.graph.relations()} if moved else {}
         for i, origin in moved.items():
             node = self._node(i)
-            start = self._place_text(origin, self._stands.get(i))
-            text = f"{node.label} moved from {start} to {self._place_text(node.position, supports.get(i))}"
+            start, end = (
+                self._place_text(*at)[1] for at in ((origin, was_on.get(i)), (node.position, supports.get(i)))
+            )
+            text = f"{node.label} moved from {start} to {end}"
             update.moves.append(Move(self._id(node), node.label, origin, node.position.copy(), text))
 
     def _note_relations(self, seen: list[ObjectNode], update: SceneUpdate) -> None:
@@ -187,7 +190,8 @@ class SceneMemory(RecordMemory):
             last, looks = self._support.get(node.id, (None, 0))
             looks = looks + 1 if below == last else 1
             self._support[node.id] = (below, looks)
-            if below is None or looks < _STEADY or node.id in self._held or self._stands.get(node.id) == below:
+            carried = node.id in self._held or node.id in self._laid
+            if below is None or looks < _STEADY or carried or self._stands.get(node.id) == below:
                 continue
             self._stands[node.id] = below
             other = self._node(below)
@@ -197,21 +201,23 @@ class SceneMemory(RecordMemory):
     def hold(self, event: Event) -> None:
         """A thing in a hand moves with it: what is seen of it until it is laid down says nothing about the room."""
         for name in event.objects:
-            item = self.resolve(name, None if event.T_world_body is None else event.T_world_body[:3, 3])
+            item = self.resolve_in(event, name)
             node = None if item is None else self._node_of(item.id)
             if node is None:
                 continue
             if event.kind == "pick":
                 self._held[node] = self._node(node).position.tolist()
-                self._stands[node] = None
             elif event.kind in ("place", "drop") and node in self._held:
                 self._laid[node] = self._held.pop(node)
 
-    def _place_text(self, position: NDArray[np.float64], support: int | None) -> str:
+    def _place_text(self, position: NDArray[np.float64], support: int | None) -> tuple[str, str]:
+        """A place in words, with the preposition that goes before it."""
         below = None if support is None else self.graph.find_node(support)
         room = self.graph.room_of(position)
-        words = [f"on the {below.label}" if below is not None else f"at ({', '.join(f'{x:.2f}' for x in position)}) m"]
-        return " ".join([*words, f"in the {room}"] if room else words)
+        inside = f" in the {room}" if room else ""
+        if below is not None:
+            return "on", f"the {below.label}{inside}"
+        return "at", f"({', '.join(f'{x:.2f}' for x in position)}) m{inside}"
 
     def _node(self, node: int) -> ObjectNode:
         found = self.graph.find_node(node)
@@ -364,6 +370,14 @@ class SceneMemory(RecordMemory):
         else:
             best = min(fit, key=lambda n: (not n.present, float(np.linalg.norm(n.position - near)), n.id))
         return self.records.get([self._row[best.id]])[0]
+
+    def resolve_in(self, event: Event, name: str) -> Recall | None:
+        """The object that an event means by a name: what is laid down was in the hand before."""
+        if event.kind in ("place", "drop"):
+            held = [i for i in self._held if self._node(i).label.lower() == name.lower()]
+            if held:
+                return self.records.get([self._row[held[-1]]])[0]
+        return self.resolve(name, None if event.T_world_body is None else event.T_world_body[:3, 3])
 
     def clear(self) -> None:
         """Remove everything, stamps included."""
