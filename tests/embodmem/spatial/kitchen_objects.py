@@ -13,7 +13,7 @@ pixels, median over the picks. Colour and depth of this recording are off by som
 surface: the two places agree within 0.15 m. `frames` are the frames picked in.
 
 One label is not in the middle of its thing. The boxes of the left chair are centred on the near left corner of the
-table (0.85 m before its back, beside the front of its seat). What a detector says is all a memory can know, so
+table, 0.5 m from the middle of its seat and 0.7 m from its back. What a detector says is all a memory can know, so
 `position` is the place of the label, and `picked` of that object is the corner of the table that the boxes are
 centred on; the seat of the chair itself is at (-1.00, 1.67, 0.46), its back at (-1.19, 1.78, 0.79).
 """
