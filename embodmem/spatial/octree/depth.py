@@ -71,14 +71,14 @@ class DepthIntegrator:
         self._pool.settle()
 
     def _upload(self, depth: NDArray[np.float32]) -> tuple[Any, Any]:
-        """The image on the device, and the same memory as blocks of 16 px; the width is filled up with no return."""
+        """The image on the device, line after line, and the same memory as blocks of 16 px; the width is filled up with no return."""
         import warp as wp
 
         height, width = depth.shape
         blocks = -(-width // _TILE)
         if width % _TILE:
             depth = np.pad(depth, ((0, 0), (0, blocks * _TILE - width)))
-        image = wp.array(np.ascontiguousarray(depth), dtype=wp.float32, device=self._device, copy=False)
+        image = wp.array(np.ascontiguousarray(depth).ravel(), dtype=wp.float32, device=self._device, copy=False)
         tiled = wp.array(ptr=image.ptr, shape=(height, blocks), dtype=self._kernels.bits16, device=self._device)
         return image, tiled
 
@@ -121,10 +121,10 @@ class DepthIntegrator:
         view.extent = wp.vec3(*extent.tolist())
         view.extent_right = float(half * np.abs(camera.width * matrix[2] - matrix[0]).sum())
         view.extent_bottom = float(half * np.abs(camera.height * matrix[2] - matrix[1]).sum())
-        view.width, view.height = camera.width, camera.height
+        view.width, view.height, view.pitch = camera.width, camera.height, -(-camera.width // _TILE) * _TILE
         view.near_m, view.far_m, view.band_m = config.min_range_m, config.max_range_m, self._band
         view.hit, view.miss = config.log_odds_hit, config.log_odds_miss
-        view.lowest, view.highest = config.log_odds_min, config.log_odds_max
+        view.clamp = wp.vec2(config.log_odds_min, config.log_odds_max)
         return view
 
     def _box(self, camera: PinholeCamera, T_world_camera: Pose, far_m: float) -> tuple[list[int], list[int]]:

@@ -9,7 +9,7 @@ floor(h.x / h.z), floor(h.y / h.z) is the nearest pixel.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, claim_slot, pack_key, row8, store_row, unpack_key
+from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, pack_key, row8, unpack_key
 
 wp.set_module_options({"enable_backward": False})
 
@@ -20,6 +20,7 @@ bits16 = wp.types.vector(length=16, dtype=wp.int32)
 SKIP = wp.constant(wp.uint8(0))
 PROJECT = wp.constant(wp.uint8(1))
 ALL_FREE = wp.constant(wp.uint8(2))
+NOTHING = wp.constant(1.0e30)
 
 
 @wp.struct
@@ -34,13 +35,13 @@ class View:
     extent_bottom: float  # and for height * h.z - h.y
     width: int
     height: int
+    pitch: int  # px from line to line
     near_m: float  # nearer depth is no return
     far_m: float  # farther surfaces are not mapped; the way to them is free up to here
     band_m: float  # a surface this close to the centre of a voxel is in it
     hit: float
     miss: float
-    lowest: float
-    highest: float
+    clamp: wp.vec2  # lowest and highest log-odds
 
 
 @wp.kernel
@@ -66,9 +67,10 @@ def reduce_tiles(
                 y = v * TILE
                 low = bits[y, u]
                 high = bits[y, u]
-                for i in range(y + 1, wp.min(y + TILE, bits.shape[0])):
-                    low = wp.min(low, bits[i, u])
-                    high = wp.max(high, bits[i, u])
+                for i in range(1, TILE):  # unrolled; below the image its last row is taken again
+                    block = bits[wp.min(y + i, bits.shape[0] - 1), u]
+                    low = wp.min(low, block)
+                    high = wp.max(high, block)
                 tile_low, tile_high = wp.min(low), wp.max(high)
                 if tile_low < 0 or tile_high >= 0x7F800000:  # negative, infinite or NaN
                     bad[row] = 1
@@ -177,37 +179,48 @@ def claim_bricks(
 
 
 @wp.func
-def project_row(view: View, depth: wp.array2d(dtype=wp.float32), old: row8, start: wp.vec3, step: wp.vec3):
-    """The row after this image, and whether the image says anything about it; start is its first voxel's h."""
-    new = old
-    h = start
-    seen = bool(False)
+def outside(view: View, start: wp.vec3, end: wp.vec3) -> bool:
+    """Whether a whole row lies beyond one border of the image."""
     width, height = float(view.width), float(view.height)
+    return (
+        wp.max(start[2], end[2]) <= 0.0
+        or wp.max(start[0], end[0]) < 0.0
+        or wp.max(start[1], end[1]) < 0.0
+        or wp.min(start[0] - width * start[2], end[0] - width * end[2]) >= 0.0
+        or wp.min(start[1] - height * start[2], end[1] - height * end[2]) >= 0.0
+    )
+
+
+@wp.func
+def sense_row(view: View, depth: wp.array(dtype=wp.float32), start: wp.vec3, step: wp.vec3) -> row8:
+    """What the image adds to the log-odds of a row of voxels, 0 where it says nothing; start is its first voxel's h.
+
+    Without branches, so that LLVM makes it eight lanes wide.
+    """
+    change = row8()
+    last_column, last_line = float(view.width) - 1.0, float(view.height) - 1.0
     for i in range(8):
-        if h[2] > 1.0e-3 and h[0] >= 0.0 and h[1] >= 0.0 and h[0] < width * h[2] and h[1] < height * h[2]:
-            inverse = 1.0 / h[2]
-            u = wp.min(int(h[0] * inverse), view.width - 1)
-            v = wp.min(int(h[1] * inverse), view.height - 1)
-            surface = depth[v, u]
-            behind = h[2] - surface
-            if surface >= view.near_m and behind <= view.band_m:
-                before = wp.where(wp.isnan(old[i]), 0.0, old[i])
-                if behind < -view.band_m:
-                    if h[2] <= view.far_m:
-                        new[i] = wp.max(before + view.miss, view.lowest)
-                        seen = True
-                elif surface <= view.far_m:
-                    new[i] = wp.min(before + view.hit, view.highest)
-                    seen = True
-        h = h + step
-    return new, seen
+        z = start[2] + float(i) * step[2]
+        inverse = 1.0 / wp.max(z, 1.0e-3)
+        u = (start[0] + float(i) * step[0]) * inverse
+        v = (start[1] + float(i) * step[1]) * inverse
+        margin = wp.min(wp.min(u, v), wp.min(last_column + 1.0 - u, last_line + 1.0 - v))
+        # The outer max tells the compiler that no index is negative.
+        column = wp.max(int(wp.clamp(u, 0.0, last_column)), 0)
+        line = wp.max(int(wp.clamp(v, 0.0, last_line)), 0)
+        surface = wp.where(wp.min(margin, z - 1.0e-3) >= 0.0, depth[line * view.pitch + column], 0.0)
+        behind = wp.where(surface >= view.near_m, z - surface, NOTHING)
+        hit = wp.where(surface <= view.far_m, view.hit, 0.0)
+        miss = wp.where(z <= view.far_m, view.miss, 0.0)
+        change[i] = wp.where(behind < -view.band_m, miss, wp.where(behind <= view.band_m, hit, 0.0))
+    return change
 
 
 @wp.kernel
 def integrate_rows(
     pool: Pool,
     view: View,
-    depth: wp.array2d(dtype=wp.float32),
+    depth: wp.array(dtype=wp.float32),
     items: wp.array(dtype=wp.int32),
     stamp_ns: wp.int64,
     first: int,
@@ -218,16 +231,13 @@ def integrate_rows(
     slot = items[first + (thread >> 6) * stride]
     row = thread & 63
     if slot < 0:
-        slot = ~slot
-        old = pool.rows[slot, row]
-        new = old
+        change = row8()
         for i in range(8):
-            new[i] = wp.max(wp.where(wp.isnan(old[i]), 0.0, old[i]) + view.miss, view.lowest)
-        store_row(pool, slot, row, old, new, stamp_ns)
+            change[i] = view.miss
+        add_to_row(pool, ~slot, row, change, view.clamp, stamp_ns)
     else:
-        old = pool.rows[slot, row]
         at = unpack_key(pool.keys[slot]) * 8 + wp.vec3i(0, row & 7, row >> 3) - view.base
         h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
-        new, seen = project_row(view, depth, old, h, view.M * wp.vec3(1.0, 0.0, 0.0))
-        if seen:
-            store_row(pool, slot, row, old, new, stamp_ns)
+        step = view.M * wp.vec3(1.0, 0.0, 0.0)
+        if not outside(view, h, h + step * 7.0):
+            add_to_row(pool, slot, row, sense_row(view, depth, h, step), view.clamp, stamp_ns)

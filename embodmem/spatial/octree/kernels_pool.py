@@ -107,15 +107,25 @@ def claim_slot(pool: Pool, key: wp.int64) -> int:
 
 
 @wp.func
-def store_row(pool: Pool, slot: int, row: int, old: row8, new: row8, stamp_ns: wp.int64):
-    """Write an observed row back; the brick is dirty only if a value differs (a value is never made unknown here)."""
-    changed = bool(False)
+def add_to_row(pool: Pool, slot: int, row: int, change: row8, clamp: wp.vec2, stamp_ns: wp.int64):
+    """Add to the log-odds of a row, clamped; 0 leaves a voxel as it is. The brick is dirty only if a value differs.
+
+    Log-odds update with clamping: Hornung et al., Autonomous Robots 2013, eq. 2 and 4.
+    """
+    old = pool.rows[slot, row]
+    new = old
+    seen, same = int(0), int(0)
     for i in range(8):
-        changed = changed or (new[i] != old[i] and not wp.isnan(new[i]))
-    if changed:
-        pool.rows[slot, row] = new
-        pool.dirty[slot] = wp.uint8(1)
-    pool.last_seen[slot] = stamp_ns
+        before = wp.where(wp.isnan(old[i]), 0.0, old[i])
+        after = wp.max(wp.min(before + change[i], clamp[1]), clamp[0])
+        new[i] = wp.where(change[i] == 0.0, old[i], after)
+        seen += wp.where(change[i] == 0.0, 0, 1)
+        same += wp.where(change[i] == 0.0 or old[i] == after, 1, 0)
+    if seen > 0:
+        pool.last_seen[slot] = stamp_ns
+        if same < 8:
+            pool.rows[slot, row] = new
+            pool.dirty[slot] = wp.uint8(1)
 
 
 @wp.kernel

@@ -8,7 +8,7 @@ walking through it.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, claim_slot, find_slot, pack_key, store_row
+from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, find_slot, pack_key, row8
 
 wp.set_module_options({"enable_backward": False})
 
@@ -280,8 +280,7 @@ def apply_marks(
     marks: wp.array2d(dtype=wp.uint8),
     hit: float,
     miss: float,
-    lowest: float,
-    highest: float,
+    clamp: wp.vec2,
     stamp_ns: wp.int64,
     first: int,
     stride: int,
@@ -290,17 +289,8 @@ def apply_marks(
     thread = wp.tid()
     slot = first + (thread >> 6) * stride
     row = thread & 63
-    old = pool.rows[slot, row]
-    new = old
-    seen = bool(False)
+    change = row8()
     for i in range(8):
         mark = marks[slot, row * 8 + i]
-        if mark != wp.uint8(0):
-            before = wp.where(wp.isnan(old[i]), 0.0, old[i])
-            seen = True
-            if mark == STRUCK:
-                new[i] = wp.min(before + hit, highest)
-            else:
-                new[i] = wp.max(before + miss, lowest)
-    if seen:
-        store_row(pool, slot, row, old, new, stamp_ns)
+        change[i] = wp.where(mark == STRUCK, hit, wp.where(mark == MISSED, miss, 0.0))
+    add_to_row(pool, slot, row, change, clamp, stamp_ns)

@@ -39,5 +39,5 @@ def integrate_scan(
     marks = wp.zeros((pool.used, BRICK_VOXELS), dtype=wp.uint8, device=device)
     launcher.run(kernels.mark_hits, len(points), [pool.struct, scan, marks])
     launcher.share(kernels.mark_misses, len(points), 1, [pool.struct, scan, marks])
-    odds = [config.log_odds_hit, config.log_odds_miss, config.log_odds_min, config.log_odds_max]
+    odds = [config.log_odds_hit, config.log_odds_miss, wp.vec2(config.log_odds_min, config.log_odds_max)]
     launcher.share(kernels.apply_marks, pool.used, 64, [pool.struct, marks, *odds, wp.int64(stamp_ns)])
