@@ -117,7 +117,7 @@ class Store:
                 yield self._writer
                 for hook in self.before_commit:
                     hook(self._writer)
-                self._writer.execute("COMMIT")
+                self.commit()
             except BaseException as error:
                 self._depth, self._owner = 0, None
                 self._rollback()
@@ -126,6 +126,11 @@ class Store:
                 raise
             finally:
                 self._depth, self._owner = 0, None
+
+    def commit(self) -> None:
+        """Sync the running transaction to disk; `transaction` does it at its end."""
+        assert self._writer is not None
+        self._writer.execute("COMMIT")
 
     def _rollback(self) -> None:
         assert self._writer is not None
