@@ -1,0 +1,306 @@
+"""What a memory holds in answer to a typed question: objects, events, facts, and where things were."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.ask.question import Between, Reference
+from embodmem.ask.words import tokens, verb_forms
+from embodmem.types import Query, Recall
+
+if TYPE_CHECKING:
+    from embodmem.embodied import EmbodiedMemory
+
+NEAR_M = 1.0
+"""Two things whose boxes are at most this far apart are near each other, metres."""
+MANY = 1_000_000
+_BOUNDS = {"begin", "began", "begun", "start", "started", "finish", "finished", "end", "ended", "complete", "completed"}
+
+
+@dataclass(slots=True)
+class Stay:
+    """An object at one place for a time; `until_ns` is None while it is there.
+
+    Attributes:
+        position: (3,) metres in the world, or None where only words are known.
+        begin_ns: Since when, ns.
+        until_ns: Until when, ns.
+        relations: What it was on, in or held by: ("on", "table").
+        evidence: Ids of the facts and events that say so.
+        words: Where, when no position is known.
+    """
+
+    position: NDArray[np.float64] | None
+    begin_ns: int
+    until_ns: int | None
+    relations: tuple[tuple[str, str], ...] = ()
+    evidence: tuple[str, ...] = ()
+    words: str = ""
+
+
+@dataclass(slots=True)
+class Finder:
+    """Looks things up in one memory. Every look-up filters in the file's indexes before it reads records."""
+
+    memory: EmbodiedMemory
+    _objects: dict[tuple[str, ...], list[Recall]] = field(default_factory=dict)
+
+    def objects(self, labels: Sequence[str] = ()) -> list[Recall]:
+        """Objects of any of these labels (all without), those in their place first, then the latest seen."""
+        key = tuple(labels)
+        if key not in self._objects:
+            found = [item for label in (key or (None,)) for item in self.memory.scene.objects(label=label)]
+            found.sort(key=lambda item: (bool(item.data.get("vanished")), -item.last_seen_ns))
+            self._objects[key] = found
+        return self._objects[key]
+
+    def facts(
+        self, about: Iterable[str], between_ns: Between | None = None, relations: Sequence[str] = (), role: str = ""
+    ) -> list[Recall]:
+        """Facts about ids or names, as believed now; without a time only those that hold now. Oldest first.
+
+        Args:
+            about: Ids and names; nothing gives no facts.
+            between_ns: When they held.
+            relations: Only these.
+            role: "subject" or "object": what the names are of the fact; either when "".
+        """
+        names = {name.lower() for name in about}
+        if not names:
+            return []
+        query = Query(labels=tuple(sorted(names)))
+        found = self.memory.records.in_order(query, ("fact",), newest_first=False, limit=MANY)
+        begin, end = between_ns or (None, None)
+
+        def fits(fact: Recall) -> bool:
+            data = fact.data
+            until = data["valid_until_ns"]
+            if until is not None and (between_ns is None or (begin is not None and until <= begin)):
+                return False
+            if end is not None and data["valid_from_ns"] > end or relations and data["relation"] not in relations:
+                return False
+            if role == "subject":
+                return data["subject"].lower() in names or fact.label.lower() in names
+            return role != "object" or data["object"].lower() in names or object_name(fact).lower() in names
+
+        return [fact for fact in found if fits(fact)]
+
+    def by_words(self, words: str, kinds: tuple[str, ...], between_ns: Between | None = None) -> list[Recall]:
+        """Events or keyframes that hold all these words, oldest first."""
+        numbers = self.memory.records.match(Query(text=words, kinds=kinds, between_ns=between_ns))
+        return sorted(self.memory.records.get(numbers), key=lambda item: item.first_seen_ns)
+
+    def labelled(
+        self, labels: Sequence[str], kinds: tuple[str, ...], between_ns: Between | None = None
+    ) -> list[Recall]:
+        """Records tagged with any of these labels, oldest first; of any label when there is none."""
+        query = Query(labels=tuple(labels), kinds=kinds, between_ns=between_ns)
+        return self.memory.records.in_order(query, (), newest_first=False, limit=MANY)
+
+    def events(
+        self,
+        verb: str = "",
+        labels: Sequence[str] = (),
+        words: Sequence[str] = (),
+        room: str | None = None,
+        between_ns: Between | None = None,
+    ) -> list[Recall]:
+        """Events in which this was done, to these things, there and then. Oldest first."""
+        forms = verb_forms(verb) if verb and verb != "do" else ()
+        kinds = tuple({form + ending for form in forms for ending in ("", "d", "ed")})
+        said = " ".join(words)
+        found: dict[str, Recall] = {}
+        for text, query_kinds in [(said, kinds)] * bool(kinds) + [
+            (f"{form} {said}", ("event",)) for form in forms or ("",)
+        ]:
+            for query in _about(labels, text.strip(), query_kinds, between_ns):
+                found.update((item.id, item) for item in self._matching(query))
+        if room is not None:
+            found = {name: item for name, item in found.items() if _was_in(item, room)}
+        return sorted(found.values(), key=lambda item: (item.first_seen_ns, int(item.id.partition(":")[2])))
+
+    def _matching(self, query: Query) -> list[Recall]:
+        if query.text is None:
+            return self.memory.records.in_order(query, ("event",), newest_first=False, limit=MANY)
+        return self.memory.records.get(self.memory.records.match(query, ("event",)))
+
+    def span(self, reference: Reference) -> tuple[int, int, list[Recall]] | None:
+        """When the event that a question names began and ended, ns, and what says so; None when there is none."""
+        if reference.verb == "see" and reference.labels:
+            seen = self.objects(reference.labels)
+            if not seen:
+                return None
+            if reference.order == "first":
+                first = min(seen, key=lambda item: item.first_seen_ns)
+                return first.first_seen_ns, first.first_seen_ns, [first]
+            last = max(seen, key=lambda item: item.last_seen_ns)
+            return last.last_seen_ns, last.last_seen_ns, [last]
+        if not reference.verb:
+            return self._named_span(reference)
+        found = self.events(reference.verb, reference.labels, reference.words, reference.room)
+        if not found:
+            return None
+        chosen = found[0] if reference.order == "first" else found[-1]
+        return chosen.first_seen_ns, chosen.last_seen_ns, [chosen]
+
+    def _named_span(self, reference: Reference) -> tuple[int, int, list[Recall]] | None:
+        """An event named by a noun ("the first tour"), or a stay in a room."""
+        words = [word for word in reference.words if word not in _BOUNDS]
+        if reference.room is not None and set(words) <= set(tokens(reference.room.lower())):
+            return self._visit(reference.room)
+        if not words:
+            return None
+        found = self.by_words(" ".join(words), ("event",))
+        rest = [word for word in words if word != reference.order]
+        if not found and rest != words and rest:  # no text says "first": the first of all
+            found = self.by_words(" ".join(rest), ("event",))
+        if not found:
+            return None
+        # "Began the first tour" and "finished the first tour" are two ends of one event.
+        groups: dict[frozenset[str], list[Recall]] = {}
+        for item in found:
+            groups.setdefault(frozenset(set(tokens(item.text.lower())) - _BOUNDS), []).append(item)
+        spans = []
+        for items in groups.values():
+            ended = any(set(tokens(item.text.lower())) & _BOUNDS for item in items)
+            spans += [items] if ended else [[item] for item in items]
+        spans.sort(key=lambda items: items[0].first_seen_ns)
+        chosen = spans[0] if reference.order == "first" else spans[-1]
+        return min(item.first_seen_ns for item in chosen), max(item.last_seen_ns for item in chosen), chosen
+
+    def _visit(self, room: str) -> tuple[int, int, list[Recall]] | None:
+        """The latest stay of the body in a room, by its keyframes."""
+        frames = self.memory.episodic.timeline(Query(kinds=("keyframe",)), newest_first=True, limit=MANY)
+        inside = [frame.label == room for frame in frames]
+        if True not in inside:
+            return None
+        begin = inside.index(True)
+        end = inside.index(False, begin) if False in inside[begin:] else len(frames)
+        return frames[end - 1].first_seen_ns, frames[begin].last_seen_ns, frames[begin:end]
+
+    def stays(self, item: Recall) -> list[Stay]:
+        """Where an object was, oldest first: its moves split the time, facts say what it was on."""
+        moves = self.labelled((item.id,), ("moved",))
+        facts = [
+            fact
+            for fact in self.facts((item.id,), (None, None), ("on", "in", "at", "held by"), "subject")
+            if fact.data["subject"] == item.id
+        ]
+        gone = self.labelled((item.id,), ("vanished",)) if item.data.get("vanished") else []
+        begin = min([item.first_seen_ns, *(fact.data["valid_from_ns"] for fact in facts)])
+        cuts = {begin} | {move.first_seen_ns for move in moves} | {fact.data["valid_from_ns"] for fact in facts}
+        cuts |= {fact.data["valid_until_ns"] for fact in facts if fact.data["valid_until_ns"] is not None}
+        cuts |= {event.first_seen_ns for event in gone[-1:]}
+        marks: list[int | None] = [*sorted(cuts), None]
+        stays: list[Stay] = []
+        for start, until in zip(marks, marks[1:], strict=False):
+            assert start is not None
+            stay = self._stay(item, start, until, moves, facts)
+            if stays and _same_place(stays[-1], stay):
+                stays[-1].until_ns = until
+                stays[-1].evidence = tuple(dict.fromkeys((*stays[-1].evidence, *stay.evidence)))
+            else:
+                stays.append(stay)
+        if gone:  # nothing is known of it since then
+            stays = [stay for stay in stays if stay.begin_ns < gone[-1].first_seen_ns]
+            if stays:
+                stays[-1].until_ns = gone[-1].first_seen_ns
+        return stays
+
+    @staticmethod
+    def _stay(item: Recall, begin: int, until: int | None, moves: list[Recall], facts: list[Recall]) -> Stay:
+        done = [move for move in moves if move.first_seen_ns <= begin]
+        valid = [
+            fact
+            for fact in facts
+            if fact.data["valid_from_ns"] <= begin
+            and (fact.data["valid_until_ns"] is None or fact.data["valid_until_ns"] > begin)
+        ]
+        words = ""
+        if len(done) == len(moves):
+            position, evidence = item.position, item.evidence
+        elif done:
+            position, evidence = done[-1].position, (done[-1].id,)
+        else:  # before the first move: a fact of that time knows the place, else the move itself says it in words
+            known = [f for f in facts if f.position is not None and f.data["valid_from_ns"] < moves[0].first_seen_ns]
+            position = known[0].position if known else None
+            evidence = (moves[0].id,)
+            words = moves[0].text.partition(" moved from ")[2].partition(" to ")[0]
+        relations = tuple(dict.fromkeys((fact.data["relation"], object_name(fact)) for fact in valid))
+        ids = tuple(fact.id for fact in valid)
+        return Stay(position, begin, until, relations, tuple(dict.fromkeys((*ids, *evidence))), words)
+
+    def related(
+        self, relation: str, landmarks: Sequence[Recall], names: Sequence[str], between_ns: Between | None
+    ) -> list[Recall]:
+        """Facts that state a relation to any of these things."""
+        about = [item.id for item in landmarks] + list(names)
+        if relation == "under":  # what the table stands on is under the table
+            return self.facts(about, between_ns, ("on",), "subject") + self.facts(
+                about, between_ns, ("under",), "object"
+            )
+        return self.facts(about, between_ns, (relation,), "object")
+
+    def near(self, landmarks: Sequence[Recall]) -> list[Recall]:
+        """Objects in their place near any of these, nearest first."""
+        others = [o for o in self.objects() if o.id not in {item.id for item in landmarks} and not o.data["vanished"]]
+        if not others or not landmarks:
+            return []
+        lower, upper = _boxes(others)
+        low, high = _boxes(landmarks)
+        gap = np.maximum(np.maximum(low[None] - upper[:, None], lower[:, None] - high[None]), 0.0)
+        distance = np.linalg.norm(gap, axis=2).min(axis=1)
+        order = np.argsort(distance, kind="stable")
+        return [
+            replace(others[i], why={**others[i].why, "near": -float(distance[i])})
+            for i in order.tolist()
+            if distance[i] <= NEAR_M
+        ]
+
+
+def _about(labels: Sequence[str], text: str, kinds: tuple[str, ...], between_ns: Between | None) -> list[Query]:
+    """Queries for events of these kinds and words that are tagged with a label, or name it."""
+    base = Query(kinds=kinds, between_ns=between_ns, text=text or None)
+    if not labels:
+        return [base]
+    named = [replace(base, text=f"{text} {label}".strip()) for label in labels]
+    return [replace(base, labels=tuple(labels)), *named]
+
+
+def _was_in(item: Recall, room: str) -> bool:
+    if item.data.get("place", "").lower() == room.lower():
+        return True
+    said, name = tokens(item.text.lower()), tokens(room.lower())
+    return any(said[i : i + len(name)] == name for i in range(len(said)))
+
+
+def object_name(fact: Recall) -> str:
+    """The word for a fact's object, whose id may stand in the data."""
+    relation = fact.data["relation"]
+    for verb in (" is ", " was "):
+        head = f"{fact.label}{verb}{relation} "
+        if fact.text.startswith(head):
+            return fact.text[len(head) :]
+    return str(fact.data["object"])
+
+
+def _same_place(a: Stay, b: Stay) -> bool:
+    if a.relations != b.relations or a.words != b.words:
+        return False
+    if a.position is None or b.position is None:
+        return a.position is b.position
+    return bool(np.linalg.norm(a.position - b.position) < 1e-9)
+
+
+def _boxes(items: Sequence[Recall]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """(N, 3) lower and upper corners."""
+
+    def corner(item: Recall, name: str) -> Any:
+        return item.data.get(name, item.position)
+
+    return np.array([corner(i, "lower") for i in items], float), np.array([corner(i, "upper") for i in items], float)
