@@ -71,6 +71,8 @@ class SceneConfig:
     """Two nodes of a label nearer than this part of their size, and never seen at once, are one object."""
     moved_distance_m: float = 0.3
     """An object whose instance id is known has moved when it is seen this far from its place, metres."""
+    large_m: float = 0.45
+    """Something larger has moved only when its old place is seen empty: views of it mostly show parts, metres."""
     size_ratio: float = 2.0
     """A vanished object can turn up elsewhere as one that is at most this many times larger or smaller."""
     tentative_misses: int = 5

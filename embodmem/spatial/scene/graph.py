@@ -70,7 +70,7 @@ class SceneGraph:
         """
         changes = SceneChanges()
         seen = lift(percept, self.config)
-        touched = self._match(seen, percept.stamp_ns, changes)
+        touched = self._match(seen, percept, changes)
         self._miss(touched, percept, changes)
         touched = self._confirm(self._merge(touched, changes), changes)
         self._bound()
@@ -78,7 +78,7 @@ class SceneGraph:
         changes.updated = [i for i in touched if i not in added and i in self._nodes and self._nodes[i].confirmed]
         return changes
 
-    def _match(self, seen: list[Observation], stamp_ns: int, changes: SceneChanges) -> list[int]:
+    def _match(self, seen: list[Observation], percept: Percept, changes: SceneChanges) -> list[int]:
         """Update the nodes that were seen, make new ones; returns the ids of both."""
         nodes = list(self._nodes.values())
         cost = costs(seen, nodes, self.config)
@@ -87,11 +87,11 @@ class SceneGraph:
         for row, observation in enumerate(seen):
             node = node_of.get(row)
             if node is None:
-                node = ObjectNode.from_observation(self._next_id, observation, stamp_ns)
+                node = ObjectNode.from_observation(self._next_id, observation, percept.stamp_ns)
                 self._nodes[node.id] = node
                 self._next_id += 1
             else:
-                self._update(node, observation, stamp_ns, changes)
+                self._update(node, observation, percept, changes)
             touched.append(node)
         for a, b in itertools.combinations(touched, 2):
             if a.label == b.label:
@@ -99,14 +99,17 @@ class SceneGraph:
                 b.seen_with(a.id)
         return [node.id for node in touched]
 
-    def _update(self, node: ObjectNode, seen: Observation, stamp_ns: int, changes: SceneChanges) -> None:
+    def _update(self, node: ObjectNode, seen: Observation, percept: Percept, changes: SceneChanges) -> None:
         old = node.position
         known = seen.instance_id is not None and seen.instance_id == node.instance_id
         away = displacement(seen, node) if known else 0.0
+        # Of something large, two views may show parts that lie apart: it has moved when its old place is seen empty.
+        if away > 0 and max(node.size, float((seen.upper - seen.lower).max())) > self.config.large_m:
+            away *= float(look_at_places([node], percept, self.config)[0] == SEEN_THROUGH)
         # Being certain which object it is, even a small move needs no second look, where its edges are known.
         if away > self.config.moved_distance_m or (seen.masked and away > 2 * self.config.position_sigma_m):
             node.forget_place()
-        node.add(seen, stamp_ns, self.config.max_views)
+        node.add(seen, percept.stamp_ns, self.config.max_views)
         if known:
             node.label = seen.label
         if away > self.config.moved_distance_m and node.confirmed:

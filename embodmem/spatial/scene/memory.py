@@ -93,6 +93,7 @@ class SceneMemory(RecordMemory):
         self._keyframe: dict[int, int] = {}  # node -> row of its best keyframe
         self._support: dict[int, tuple[int | None, int]] = {}  # node -> what it stood on last, looks in a row
         self._stands: dict[int, int | None] = {}  # node -> what it is believed to stand on
+        self._left: dict[int, int | None] = {}  # node that vanished -> what it stood on
         self._held: dict[int, list[float]] = {}  # node in a hand -> where it was picked up
         self._laid: dict[int, list[float]] = {}  # node laid down and not yet seen again -> where it was picked up
         with self.store.read() as db:
@@ -151,6 +152,7 @@ class SceneMemory(RecordMemory):
             how, where = self._place_text(gone_node.position, self._stands.get(i))
             text = f"{gone_node.label} is no longer {how} {where}"
             update.vanished.append((self._id(gone_node), gone_node.label, text))
+            self._left[i] = self._stands.get(i)
             self._stands[i] = None
         self._note_moves(changes, seen, update)
         self._note_relations(seen, update)
@@ -160,13 +162,13 @@ class SceneMemory(RecordMemory):
         gone = [node for node in self._row if self.graph.find_node(node) is None]
         self.records.remove([self._row.pop(node) for node in gone])
         for node in gone:
-            tables: tuple[dict[int, Any], ...] = (self._saved, self._keyframe, self._support, self._stands)
+            tables: tuple[dict[int, Any], ...] = (self._saved, self._keyframe, self._support, self._stands, self._left)
             for table in (*tables, self._held, self._laid):
                 table.pop(node, None)
 
     def _note_moves(self, changes: SceneChanges, seen: list[ObjectNode], update: SceneUpdate) -> None:
         moved = {i: old for i, old, _ in changes.moved if i not in self._held and i not in self._laid}
-        was_on = dict(self._stands)
+        was_on = {**self._left, **{i: below for i, below in self._stands.items() if below is not None}}
         for node in seen:
             if node.id in self._laid:  # seen again after it was laid down: it has moved from where it was picked up
                 origin = np.array(self._laid.pop(node.id))
