@@ -21,7 +21,8 @@ from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
 from embodmem.semantic import SemanticMemory
 from embodmem.spatial.memory import SpatialMemory
-from embodmem.spatial.scene.memory import SceneMemory, SceneUpdate
+from embodmem.spatial.scene.memory import SceneMemory
+from embodmem.spatial.scene.update import SceneUpdate
 from embodmem.store import Store
 from embodmem.store.store import Mode
 from embodmem.types import Encoder, Event, Percept, Query, Recall

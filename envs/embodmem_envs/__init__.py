@@ -11,8 +11,9 @@ except ModuleNotFoundError as error:
 
 from embodmem_envs.adapter import Adapter, HouseAdapter
 from embodmem_envs.house import Action, HouseConfig, HouseEnv
+from embodmem_envs.observation import MemoryObservation
 
-__all__ = ["Action", "Adapter", "HouseAdapter", "HouseConfig", "HouseEnv"]
+__all__ = ["Action", "Adapter", "HouseAdapter", "HouseConfig", "HouseEnv", "MemoryObservation"]
 
 if "EmbodMem/House-v0" not in gymnasium.registry:
     gymnasium.register(id="EmbodMem/House-v0", entry_point="embodmem_envs.house:HouseEnv")
