@@ -313,7 +313,11 @@ OBJECTS: tuple[ObjectKind, ...] = (
     _object("teddy bear", _bear_parts(), ((0.60, 0.38, 0.18),), ("bed", "armchair", "floor")),
     _object(
         "toy car",
-        (_box((0.22, 0.11, 0.06), (0.0, 0.0, 0.02)), _box((0.11, 0.1, 0.05), (0.0, 0.0, 0.08), WHITE)),
+        (
+            _box((0.16, 0.12, 0.03), rgb=BLACK),
+            _box((0.22, 0.11, 0.06), (0.0, 0.0, 0.02)),
+            _box((0.11, 0.1, 0.05), (0.0, 0.0, 0.08), WHITE),
+        ),
         (_RED,),
         ("floor", "coffee table"),
     ),

@@ -83,9 +83,9 @@ class RayRenderer:
         self._floor = np.r_[(model.geom_bodyid == 0) & (model.geom_pos[:, 2] < 0.0), False]
         columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
         rays = [(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy, np.ones(camera.shape)]
-        # With z = 1 the distance that MuJoCo counts in lengths of the ray is the depth along +z.
-        self._rays = np.stack(rays, axis=-1).reshape(-1, 3)
-        self._slope = (np.abs(self._rays[:, :2]).max(axis=0)) + 1e-3
+        directions = np.stack(rays, axis=-1).reshape(-1, 3)
+        self._slope = np.abs(directions[:, :2]).max(axis=0) + 1e-3
+        self._rays = directions / np.linalg.norm(directions, axis=1, keepdims=True)
         self._groups = np.zeros(6, dtype=np.uint8)
         self._groups[[0, ROBOT_GROUP] if not ceiling else [0, CEILING_GROUP]] = 1
 
@@ -93,19 +93,20 @@ class RayRenderer:
         """The image from an optical frame (4, 4) in the world."""
         count, shape = len(self._rays), self._camera.shape
         rays = self._rays @ T_world_camera[:3, :3].T
-        hit, depth = np.empty(count, np.int32), np.empty(count)
+        hit, distance = np.empty(count, np.int32), np.empty(count)
         arguments = {"normal": np.zeros(3 * count)} if self._has_normals else {}
         shown = self._model.geom_group.copy()
         self._model.geom_group[self._outside(T_world_camera)] = _HIDDEN_GROUP
         try:
             self._cast(
                 m=self._model, d=self._data, pnt=T_world_camera[:3, 3], vec=rays.reshape(-1), geomgroup=self._groups,
-                flg_static=True, bodyexclude=-1, geomid=hit, dist=depth, nray=count, cutoff=_FAR_M, **arguments,
+                flg_static=True, bodyexclude=-1, geomid=hit, dist=distance, nray=count, cutoff=_FAR_M, **arguments,
             )  # fmt: skip
         finally:
             self._model.geom_group[:] = shown
-        depth = np.where(hit >= 0, depth, 0.0)
-        points = rays * depth[:, None] + T_world_camera[:3, 3]
+        distance = np.where(hit >= 0, distance, 0.0)
+        depth = distance * self._rays[:, 2]  # along +z, not along the ray
+        points = rays * distance[:, None] + T_world_camera[:3, 3]
         if self._has_normals:
             normals = arguments["normal"].reshape(-1, 3)
         else:
@@ -130,7 +131,7 @@ class RayRenderer:
     ) -> NDArray[np.uint8]:
         """Lambert's law with a lamp overhead, one at the camera, and light from all around; (N, 3) uint8."""
         normals, rays = normals.astype(np.float32), rays.astype(np.float32)
-        facing = np.abs(np.einsum("ij,ij->i", normals, rays)) / np.linalg.norm(rays, axis=1)
+        facing = np.abs(np.einsum("ij,ij->i", normals, rays))
         away = np.where(np.einsum("ij,ij->i", normals, rays) > 0, -1.0, 1.0)
         overhead = np.maximum(normals @ _LIGHT.astype(np.float32) * away, 0.0)
         light = 0.50 + 0.36 * overhead + 0.26 * facing

@@ -207,16 +207,19 @@ class World:
         if item.support == HELD:
             raise InvalidInput(f"move: {name} is carried by the robot; wanted one that lies somewhere")
         if support is None:
-            surfaces = [s for s in surfaces_for(self.layout, item.kind) if not lies_on(item, s.owner, s.room)]
-            surfaces = surfaces or surfaces_for(self.layout, item.kind)
+            usual = surfaces_for(self.layout, item.kind)
+            # Rather on something else; where that is full, elsewhere on the same; where that is full too, anywhere.
+            choices = [[s for s in usual if not lies_on(item, s.owner, s.room)], usual, list(self.layout.surfaces)]
         else:
-            surfaces = [s for s in self.layout.surfaces if support in (s.owner, s.label)]
-        if not surfaces:
+            choices = [[s for s in self.layout.surfaces if support in (s.owner, s.label)]]
+        if not any(choices):
             known = sorted({s.owner for s in self.layout.surfaces})
             raise InvalidInput(f"move: wanted one of {', '.join(known)} (or a label of them); got {support!r}")
         others = {key: value for key, value in self.items.items() if key != name}
+        if self.held is not None:  # its place is kept, since a reset puts it back there
+            others[self.held.id] = self.held
         places = self.layout.standing_places(floor_blocks(others))
-        for _ in range(10):
+        for surfaces in (choice for choice in choices for _ in range(3)):
             laid = draw_spot(rng, self.layout, others, item, surfaces, places)
             if laid is not None and (laid.support != "floor" or self._is_clear_of(laid)):
                 self.items[name] = laid
