@@ -1,1 +1,1 @@
-"""One memory for agents with a body: simulated agents, robots, and policies in training."""
+"""Memory cells and trainers in torch. Nothing is here yet but the name; docs/systems.md says what comes."""

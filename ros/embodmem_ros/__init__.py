@@ -1,1 +1,1 @@
-"""One memory for agents with a body: simulated agents, robots, and policies in training."""
+"""The memory as a ROS 2 node. Nothing is here yet but the name; docs/systems.md says what comes."""
