@@ -34,7 +34,7 @@ def encode_bricks(values: NDArray[np.float32]) -> list[bytes]:
     planes = bits.view(np.uint8).reshape(-1, BRICK_VOXELS, 4).transpose(0, 2, 1)
     packed = np.ascontiguousarray(planes).reshape(len(bits), 4 * BRICK_VOXELS)
     return [
-        row[::BRICK_VOXELS].tobytes() if same else zlib.compress(row, 1)
+        row[::BRICK_VOXELS].tobytes() if same else zlib.compress(row.tobytes(), 1)
         for row, same in zip(packed, uniform, strict=True)
     ]
 

@@ -71,7 +71,7 @@ class DepthIntegrator:
         self._pool.settle()
 
     def _upload(self, depth: NDArray[np.float32]) -> tuple[Any, Any]:
-        """The image on the device, line after line, and the same memory as blocks of 16 px; the width is filled up with no return."""
+        """The image on the device line after line, and the same memory as blocks of 16 px (the last filled with 0)."""
         import warp as wp
 
         height, width = depth.shape

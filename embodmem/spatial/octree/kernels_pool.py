@@ -1,8 +1,9 @@
-# mypy: disable-error-code="valid-type, no-any-return, untyped-decorator, misc"
+# mypy: ignore-errors
 """The brick pool as Warp sees it: a struct of arrays, its hash table, and the kernels that look bricks up.
 
-This file is compiled by Warp for CPU and CUDA, so its annotations are Warp types. There is no
-``from __future__ import annotations`` on purpose: Warp reads the annotations themselves.
+The functions of the kernel files are Warp's language, not Python's: Warp reads the annotations and checks the types
+when it compiles them for CPU or CUDA. So mypy passes over these files, ``from __future__ import annotations`` is
+missing on purpose, and ``wp.int32(0)`` makes a variable that a loop may change where ``0`` is a constant.
 """
 
 import warp as wp
@@ -107,6 +108,12 @@ def claim_slot(pool: Pool, key: wp.int64) -> int:
 
 
 @wp.func
+def is_known(value: float) -> bool:
+    """Whether log-odds are not NaN; `wp.isnan` is a call out of the kernel on a CPU."""
+    return value == value
+
+
+@wp.func
 def add_to_row(pool: Pool, slot: int, row: int, change: row8, clamp: wp.vec2, stamp_ns: wp.int64):
     """Add to the log-odds of a row, clamped; 0 leaves a voxel as it is. The brick is dirty only if a value differs.
 
@@ -114,9 +121,9 @@ def add_to_row(pool: Pool, slot: int, row: int, change: row8, clamp: wp.vec2, st
     """
     old = pool.rows[slot, row]
     new = old
-    seen, same = int(0), int(0)
+    seen, same = wp.int32(0), wp.int32(0)
     for i in range(8):
-        before = wp.where(wp.isnan(old[i]), 0.0, old[i])
+        before = wp.where(is_known(old[i]), old[i], 0.0)
         after = wp.max(wp.min(before + change[i], clamp[1]), clamp[0])
         new[i] = wp.where(change[i] == 0.0, old[i], after)
         seen += wp.where(change[i] == 0.0, 0, 1)
@@ -179,10 +186,10 @@ def clear_box(
     """Set the voxels lower <= index <= upper to unknown; count per brick what was known there and what stays."""
     slot = wp.tid()
     brick = unpack_key(pool.keys[slot])
-    gone, stay = int(0), int(0)
+    gone, stay = wp.int32(0), wp.int32(0)
     for i in range(pool.log_odds.shape[1]):
         x, y, z = brick[0] * 8 + (i & 7), brick[1] * 8 + ((i >> 3) & 7), brick[2] * 8 + (i >> 6)
-        if not wp.isnan(pool.log_odds[slot, i]):
+        if is_known(pool.log_odds[slot, i]):
             inside = x >= lower[0] and y >= lower[1] and z >= lower[2]
             if inside and x <= upper[0] and y <= upper[1] and z <= upper[2]:
                 pool.log_odds[slot, i] = wp.nan

@@ -1,4 +1,4 @@
-# mypy: disable-error-code="valid-type, no-any-return, untyped-decorator, misc"
+# mypy: ignore-errors
 """Exact voxel traversal as Warp kernels: ray casting, and lidar points with the free space on their way.
 
 Amanatides and Woo, Eurographics 1987. Times along a ray are in voxels, and the time at which a voxel is left is
@@ -8,7 +8,7 @@ walking through it.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, find_slot, pack_key, row8
+from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, find_slot, is_known, pack_key, row8
 
 wp.set_module_options({"enable_backward": False})
 
@@ -41,7 +41,7 @@ def leaving_times(voxel: wp.vec3i, start: wp.vec3d, direction: wp.vec3d) -> wp.v
 @wp.func
 def first_axis(times: wp.vec3d) -> int:
     """Axis of the smallest time, the lower axis where two are equal."""
-    axis = int(0)
+    axis = wp.int32(0)
     if times[1] < times[axis]:
         axis = 1
     if times[2] < times[axis]:
@@ -183,17 +183,18 @@ def cast_rays(
             unknown = wp.uint8(1)
             voxel, time = after_brick(voxel, brick, base, start, direction)
         else:
+            times = leaving_times(voxel, start, direction)
             while time < length and brick_of(voxel, base) == brick:
                 value = pool.log_odds[slot, flat_index(voxel, base)]
                 if value > occupied:
                     found = wp.uint8(1)
                     break
-                if wp.isnan(value):
+                if not is_known(value):
                     unknown = wp.uint8(1)
-                times = leaving_times(voxel, start, direction)
                 axis = first_axis(times)
                 time = times[axis]
                 voxel[axis] += one_way(direction[axis])
+                times[axis] = leaving_time(voxel[axis], start[axis], direction[axis])
     hit[ray] = found
     distance[ray] = wp.where(found == wp.uint8(1), time, length)
     crossed[ray] = unknown
@@ -213,14 +214,14 @@ class Scan:
 
 @wp.func
 def ray_of(scan: Scan, i: int):
-    """Direction and length in voxels of a point's ray (length 0: to be ignored), whether it ends in a hit, and where."""
+    """Direction and length in voxels of a point's ray (0: to be ignored), whether it ends in a hit, and where."""
     p = scan.points[i]
     v = scan.R * wp.vec3d(wp.float64(p[0]), wp.float64(p[1]), wp.float64(p[2]))
     length = wp.length(v)
     end = floor3(scan.start + wp.where(length <= scan.far, v, wp.vec3d()))
     if length < scan.near or length == wp.float64(0.0):
-        return wp.vec3d(), wp.float64(0.0), bool(False), end
-    return v / length, wp.min(length, scan.far), bool(length <= scan.far), end
+        return wp.vec3d(), wp.float64(0.0), wp.bool(False), end
+    return v / length, wp.min(length, scan.far), wp.bool(length <= scan.far), end
 
 
 @wp.kernel
@@ -261,6 +262,7 @@ def mark_misses(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8), first
         if slot < 0:
             voxel, time = after_brick(voxel, brick, scan.base, scan.start, direction)
         else:
+            times = leaving_times(voxel, scan.start, direction)
             while time < length and brick_of(voxel, scan.base) == brick:
                 if hit and voxel == end:
                     time = length
@@ -268,10 +270,10 @@ def mark_misses(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8), first
                     place = flat_index(voxel, scan.base)
                     if marks[slot, place] == wp.uint8(0):
                         marks[slot, place] = MISSED
-                    times = leaving_times(voxel, scan.start, direction)
                     axis = first_axis(times)
                     time = times[axis]
                     voxel[axis] += one_way(direction[axis])
+                    times[axis] = leaving_time(voxel[axis], scan.start[axis], direction[axis])
 
 
 @wp.kernel

@@ -168,7 +168,8 @@ class Octree:
             InvalidInput: The points have another shape or are not finite.
         """
         values = self.log_odds(points)
-        states = np.where(values > self.config.log_odds_occupied, np.int8(OCCUPIED), np.int8(FREE))
+        states: NDArray[np.int8] = np.full(len(values), FREE, dtype=np.int8)
+        states[values > self.config.log_odds_occupied] = OCCUPIED
         states[np.isnan(values)] = UNKNOWN
         return states
 

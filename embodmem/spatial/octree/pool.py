@@ -1,4 +1,4 @@
-"""The host's side of the brick pool: its memory, looking bricks up, freeing them, and what changed since it was saved."""
+"""The host's side of the brick pool: its memory, finding and freeing bricks, and what changed since the last save."""
 
 from __future__ import annotations
 
@@ -127,11 +127,10 @@ class BrickPool:
 
     def freed_keys(self) -> Keys:
         """Keys of freed bricks that are not in the map again; from now on they count as being saved."""
-        freed = np.union1d(self._freed[_CHANGED], self._freed[_BEING_SAVED])
         here = self.host("keys")[self.host("last_seen") >= 0]
-        freed = np.setdiff1d(freed, here)
+        freed: Keys = np.setdiff1d(np.union1d(self._freed[_CHANGED], self._freed[_BEING_SAVED]), here)
         self._freed = {_CHANGED: np.empty(0, np.int64), _BEING_SAVED: freed}
-        return freed.copy()
+        return np.array(freed, dtype=np.int64)
 
     def mark_clean(self, keys: Keys) -> None:
         """Take what `dirty_slots` and `freed_keys` gave out for saved; what changed since stays."""
