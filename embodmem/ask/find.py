@@ -184,25 +184,27 @@ class Finder:
         return frames[end - 1].first_seen_ns, frames[begin].last_seen_ns, frames[begin:end]
 
     def stays(self, item: Recall) -> list[Stay]:
-        """Where an object was, oldest first: its moves split the time, facts say what it was on."""
+        """Where an object was, oldest first: moves and what was done to it split the time, facts say what it was on."""
         moves = self.labelled((item.id,), ("moved",))
+        laid = self.labelled((item.id,), ("place", "drop"))
         facts = [
             fact
             for fact in self.facts((item.id,), (None, None), ("on", "in", "at", "held by"), "subject")
             if fact.data["subject"] == item.id
         ]
         gone = self.labelled((item.id,), ("vanished",)) if item.data.get("vanished") else []
-        begin = min([item.first_seen_ns, *(fact.data["valid_from_ns"] for fact in facts)])
-        cuts = {begin} | {move.first_seen_ns for move in moves} | {fact.data["valid_from_ns"] for fact in facts}
-        cuts |= {fact.data["valid_until_ns"] for fact in facts if fact.data["valid_until_ns"] is not None}
-        cuts |= {event.first_seen_ns for event in gone[-1:]}
+        cuts = {item.first_seen_ns, *(event.first_seen_ns for event in (*moves, *laid, *gone[-1:]))}
+        for fact in facts:
+            cuts |= {ns for ns in (fact.data["valid_from_ns"], fact.data["valid_until_ns"]) if ns is not None}
         marks: list[int | None] = [*sorted(cuts), None]
         stays: list[Stay] = []
         for start, until in zip(marks, marks[1:], strict=False):
             assert start is not None
-            stay = self._stay(item, start, until, moves, facts)
+            stay = _stay_since(start, item, moves, laid, facts)
+            stay.until_ns = until
             if stays and _same_place(stays[-1], stay):
                 stays[-1].until_ns = until
+                stays[-1].relations = stays[-1].relations or stay.relations
                 stays[-1].evidence = tuple(dict.fromkeys((*stays[-1].evidence, *stay.evidence)))
             else:
                 stays.append(stay)
@@ -211,29 +213,6 @@ class Finder:
             if stays:
                 stays[-1].until_ns = gone[-1].first_seen_ns
         return stays
-
-    @staticmethod
-    def _stay(item: Recall, begin: int, until: int | None, moves: list[Recall], facts: list[Recall]) -> Stay:
-        done = [move for move in moves if move.first_seen_ns <= begin]
-        valid = [
-            fact
-            for fact in facts
-            if fact.data["valid_from_ns"] <= begin
-            and (fact.data["valid_until_ns"] is None or fact.data["valid_until_ns"] > begin)
-        ]
-        words = ""
-        if len(done) == len(moves):
-            position, evidence = item.position, item.evidence
-        elif done:
-            position, evidence = done[-1].position, (done[-1].id,)
-        else:  # before the first move: a fact of that time knows the place, else the move itself says it in words
-            known = [f for f in facts if f.position is not None and f.data["valid_from_ns"] < moves[0].first_seen_ns]
-            position = known[0].position if known else None
-            evidence = (moves[0].id,)
-            words = moves[0].text.partition(" moved from ")[2].partition(" to ")[0]
-        relations = tuple(dict.fromkeys((fact.data["relation"], object_name(fact)) for fact in valid))
-        ids = tuple(fact.id for fact in valid)
-        return Stay(position, begin, until, relations, tuple(dict.fromkeys((*ids, *evidence))), words)
 
     def related(
         self, relation: str, landmarks: Sequence[Recall], names: Sequence[str], between_ns: Between | None
@@ -289,8 +268,49 @@ def object_name(fact: Recall) -> str:
     return str(fact.data["object"])
 
 
+def _stay_since(begin: int, item: Recall, moves: list[Recall], laid: list[Recall], facts: list[Recall]) -> Stay:
+    """Where an object was from a moment on, from what was noticed up to then.
+
+    The last of these that is not later says it: a move, a fact with a position, or that it was laid down. Before the
+    first move, a fact of that time knows the place; else the move itself says in words where it came from.
+    """
+    valid = [f for f in facts if f.data["valid_from_ns"] <= begin and begin < _until(f)]
+    relations = tuple(dict.fromkeys((fact.data["relation"], object_name(fact)) for fact in valid))
+    proof = tuple(fact.id for fact in valid)
+    held = [fact for fact in valid if fact.data["relation"] == "held by"]
+    if held:
+        return Stay(None, begin, None, relations, proof)
+    done = [move for move in moves if move.first_seen_ns <= begin]
+    placed = [event for event in laid if event.first_seen_ns <= begin]
+    stood = [f for f in facts if f.position is not None and f.data["valid_from_ns"] <= begin]
+    moved_ns = max(
+        [event.first_seen_ns for event in done[-1:]] + [f.data["valid_from_ns"] for f in stood[-1:]], default=-1
+    )
+    is_last = len(done) == len(moves)
+    if placed and placed[-1].first_seen_ns > moved_ns:  # laid down, and not seen there before the next move
+        unseen = not is_last or item.last_seen_ns <= placed[-1].first_seen_ns
+        if unseen:
+            words = f"laid down and not yet seen again ({placed[-1].text})"
+            return Stay(None, begin, None, relations, (*proof, placed[-1].id), words)
+    if is_last:
+        return Stay(item.position, begin, None, relations, tuple(dict.fromkeys((*proof, *item.evidence))))
+    if done:
+        return Stay(done[-1].position, begin, None, relations, (*proof, done[-1].id))
+    known = [f for f in facts if f.position is not None and f.data["valid_from_ns"] < moves[0].first_seen_ns]
+    words = "" if known else moves[0].text.partition(" moved from ")[2].partition(" to ")[0]
+    return Stay(known[0].position if known else None, begin, None, relations, (*proof, moves[0].id), words)
+
+
+def _until(fact: Recall) -> int:
+    until = fact.data["valid_until_ns"]
+    return 2**63 if until is None else int(until)
+
+
 def _same_place(a: Stay, b: Stay) -> bool:
-    if a.relations != b.relations or a.words != b.words:
+    """A relation is noticed some looks after the place: with and without it, it is one stay."""
+    if a.words != b.words or (a.relations and b.relations and a.relations != b.relations):
+        return False
+    if a.position is None and b.position is None and a.relations != b.relations:
         return False
     if a.position is None or b.position is None:
         return a.position is b.position

@@ -170,7 +170,7 @@ def what_seen(asked: Asked) -> Answer:
     counts: dict[str, int] = {}
     for item in found:
         counts[item.label] = counts.get(item.label, 0) + 1
-    seen = say.join([say.plural(label, count) for label, count in counts.items()])
+    seen = say.join([say.article(label) if n == 1 else say.plural(label, n) for label, n in counts.items()])
     text = f"I saw {seen}{where}{say.window(asked.between_ns, asked.clock)}"
     if q.order:
         stamp = found[0].first_seen_ns if q.order == "first" else found[0].last_seen_ns

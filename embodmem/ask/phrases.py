@@ -33,7 +33,9 @@ def plural(label: str, count: int) -> str:
 
 
 def article(label: str) -> str:
-    """As in "a mug", "an apple"."""
+    """As in "a mug", "an apple", "keys"."""
+    if label.endswith("s") and not label.endswith("ss"):
+        return label
     return f"{'an' if label[:1] in 'aeiou' else 'a'} {label}"
 
 

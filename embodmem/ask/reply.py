@@ -140,11 +140,10 @@ class Asked:
 
     def event_word(self, item: Recall) -> str:
         """An event with its place and time."""
-        where = f" at {say.point(item.position)}" if item.position is not None else ""
         room = item.data.get("place")
-        if room and room.lower() not in item.text.lower():
-            where += f" in the {room}"
-        return f"{item.text}{where} ({self.clock.when(item.first_seen_ns)})"
+        where = f" in the {room}" if room and room.lower() not in item.text.lower() else ""
+        body = f", the body at {say.point(item.position)}" if item.position is not None else ""
+        return f"{item.text}{where} ({self.clock.when(item.first_seen_ns)}{body})"
 
 
 Rule = Callable[[Asked], Answer]

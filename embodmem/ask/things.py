@@ -26,9 +26,8 @@ def where_things(asked: Asked) -> Answer:
     news = _news(asked, items)
     if not items:
         return _where_by_words(asked)
-    texts = [item.text for item in items]
     if len(items) == 1:
-        text = f"The {texts[0]}"
+        text = _sentence(items[0])
     else:
         text = f"There are {say.plural(items[0].label, len(items))}: {say.several(items, lambda item: item.text)}"
     if news:
@@ -36,21 +35,25 @@ def where_things(asked: Asked) -> Answer:
     return asked.known(text, [*items, *news])
 
 
+def _sentence(item: Recall) -> str:
+    """The text of a placed object as a sentence: "The mug is at ..."."""
+    rest = item.text.removeprefix(f"{item.label} ")
+    return f"The {item.label} {rest if rest.startswith('was ') else 'is ' + rest}"
+
+
 def _placed(asked: Asked, item: Recall) -> Recall:
     """An object with where it is in words, and the facts that say so as evidence."""
-    facts = asked.find.facts((item.id,), None, ("held by", "on", "in", "at"), "subject")
-    facts = [fact for fact in facts if fact.data["subject"] == item.id]
-    held = [fact for fact in facts if fact.data["relation"] == "held by"]
-    relations = [(fact.data["relation"], object_name(fact)) for fact in held or facts]
+    stay = asked.find.stays(item)[-1]
     gone = bool(item.data.get("vanished"))
-    near = [] if relations or gone else _neighbours(asked, item)
-    where = say.place(item.position, item.data.get("room"), relations, near)
-    if held:
-        where = f"{say.place(None, None, relations)}, picked up {where.partition(', held by')[0]}"
+    near = [] if stay.relations or gone or stay.position is None else _neighbours(asked, item)
+    where = say.place(stay.position, item.data.get("room"), stay.relations, near) or stay.words
+    if stay.words and stay.relations:
+        where += f", {stay.words}"
     seen = say.sightings(item, asked.clock)
+    if stay.position is None:  # in a hand, or laid down since
+        seen = f"seen before at {say.point(item.position)}, {seen}"
     text = f"{item.label} was {where}, {seen}, and is no longer there" if gone else f"{item.label} {where}, {seen}"
-    proof = tuple(dict.fromkeys((*item.evidence, *(fact.id for fact in facts))))
-    return replace(item, text=text, evidence=proof)
+    return replace(item, text=text, evidence=tuple(dict.fromkeys((*stay.evidence, *item.evidence))))
 
 
 def _neighbours(asked: Asked, item: Recall) -> list[str]:
@@ -86,8 +89,10 @@ def is_told(event: Recall) -> bool:
 def _where_by_words(asked: Asked) -> Answer:
     """No object bears the name: facts, what was told and done, and views may still know."""
     q = asked.question
+    if q.labels and asked.find.objects(q.labels):  # there are some, but not where it was asked for
+        return asked.elsewhere() or asked.never_seen()
     facts = asked.find.facts(q.labels, None, ("on", "in", "at", "near", "held by", "under", "behind"), "subject")
-    if facts:
+    if facts and not (q.room or q.landmark):
         return asked.known(say.several(facts, lambda fact: fact.text), asked.chosen(facts))
     events = asked.mentions()[::-1]
     events = [e for e in events if is_told(e)] or events
@@ -109,7 +114,7 @@ def _where_first(asked: Asked, items: list[Recall]) -> Answer:
     first = min(items, key=lambda item: item.first_seen_ns)
     stay = asked.find.stays(first)[0]
     found = [_stayed(asked, first, stay)]
-    return asked.known(f"I first saw the {found[0].text}", asked.chosen(found))
+    return asked.known(f"When I first saw it, the {found[0].text}", asked.chosen(found))
 
 
 def _where_then(asked: Asked, items: Sequence[Recall]) -> Answer:
@@ -119,7 +124,8 @@ def _where_then(asked: Asked, items: Sequence[Recall]) -> Answer:
     for item in items:
         stays = asked.find.stays(item)
         if q.order == "previous" and asked.between_ns is None:
-            stays = stays[:-1][-1:]
+            earlier = stays[:-1]
+            stays = ([stay for stay in earlier if stay.position is not None] or earlier)[-1:]
         else:
             begin, end = asked.between_ns or (None, None)
             stays = [
@@ -292,6 +298,8 @@ def related(asked: Asked) -> list[Recall]:
             item = next(iter(asked.find.memory.records.get([row_id(name)])), None)
             if item is not None:
                 shown = replace(item, evidence=tuple(dict.fromkeys((fact.id, *item.evidence))))
+                if fact.data["valid_until_ns"] is not None and fact.position is not None and not under:
+                    shown = replace(shown, position=fact.position)  # where it was then
         found.setdefault(name, shown)
     items = list(found.values())
     if q.labels:
