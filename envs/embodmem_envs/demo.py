@@ -86,6 +86,7 @@ class Run:
         self._writer = writer
         self._on_frame = on_frame
         self._waiting: list[Percept | Event] = []
+        self._room = ""
 
     def begin(self, seed: int | None = None, move: int = 0) -> None:
         """Start a day: in a new home when a seed is given; otherwise `move` objects lie elsewhere than before."""
@@ -112,6 +113,9 @@ class Run:
         percept = self._adapter.percept(obs, info)
         self._stamp_ns, self._T_world_base = percept.stamp_ns, info["T_world_base"]
         self._waiting += [*self._adapter.events(info), percept]
+        if info["room"] != self._room:
+            self._room = info["room"]
+            self.tell("go", f"went into the {self._room}")
         self.frames += 1
         if len(self._waiting) >= BATCH:
             self.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -120,8 +121,10 @@ def draw_spot(
     places: Mapping[str, Array],
 ) -> Item | None:
     """Lay an item on one of some surfaces, where the robot can reach it from its standing `places`; None: no room."""
-    for index in rng.permutation(len(surfaces)):
-        surface = surfaces[index]
+    load = Counter((other.support, other.room) for other in items.values())
+    shuffled = [surfaces[index] for index in rng.permutation(len(surfaces))]
+    # The emptiest first, so that every piece of furniture carries something.
+    for surface in sorted(shuffled, key=lambda s: load[s.owner, s.room]):
         # It stands square to the furniture, give or take, and faces any side.
         turned = replace(item, yaw_rad=float(rng.integers(4)) * np.pi / 2 + float(rng.uniform(-0.35, 0.35)))
         points = rng.uniform(surface.rectangle[:2], surface.rectangle[2:], (100, 2))

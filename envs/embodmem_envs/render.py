@@ -47,7 +47,7 @@ def camera_of(width: int, height: int, fov_x_deg: float) -> PinholeCamera:
 
 
 def normals_from_depth(points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(H, W, 3) unit normals, towards either side, from an image of points (H, W, 3): for MuJoCo before 3.5."""
+    """(H, W, 3) unit normals, towards either side, of an image of points (H, W, 3); where MuJoCo gives none."""
     normal = np.cross(np.gradient(points, axis=1), np.gradient(points, axis=0))
     length = np.linalg.norm(normal, axis=2, keepdims=True)
     return np.asarray(normal / np.maximum(length, 1e-12))
@@ -75,7 +75,7 @@ class RayRenderer:
         ceiling: bool = True,
     ) -> None:
         self._cast, self._model, self._data, self._camera = mujoco.mj_multiRay, model, data, camera
-        # The argument for normals came with MuJoCo 3.5; what is there is told by the signature.
+        # The argument for normals came during MuJoCo 3; whether it is there is told by the signature.
         self._has_normals = "normal:" in (mujoco.mj_multiRay.__doc__ or "")
         self._ids = instance_ids
         # The last row serves the index -1 of rays that hit nothing.

@@ -221,6 +221,7 @@ def test_package_needs_no_opengl_and_core_no_gymnasium() -> None:
     assert done.returncode == 0, done.stderr.decode()
 
 
+@pytest.mark.filterwarnings("ignore::glfw.GLFWError")
 def test_gl_renderer_agrees_with_the_ray_caster_or_says_how_to_get_it() -> None:
     gl = gymnasium.make(ID, renderer="gl", **SMALL).unwrapped
     ray = gymnasium.make(ID, **SMALL).unwrapped
