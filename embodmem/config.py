@@ -30,9 +30,9 @@ class SpatialConfig:
     voxel_size_m: float = 0.05
     """Edge of a voxel at the finest depth, metres."""
     min_range_m: float = 0.1
-    """Nearer depth is ignored, metres along the optical axis."""
+    """Nearer depth is taken for no return, metres along the optical axis (along the ray for lidar points)."""
     max_range_m: float = 5.0
-    """Farther depth is ignored, metres along the optical axis."""
+    """Farther surfaces are not mapped, but the way to them is free up to here; metres, measured as `min_range_m`."""
     log_odds_hit: float = 0.85
     """Added to a voxel that holds a surface (Hornung et al., Autonomous Robots 2013, section 3.2)."""
     log_odds_miss: float = -0.4
@@ -44,7 +44,7 @@ class SpatialConfig:
     log_odds_occupied: float = 0.0
     """Above this a voxel counts as occupied, at or below it as free."""
     capacity_bricks: int = 32768
-    """Bricks of 8x8x8 voxels in the pool: the bound on its memory (about 2 KiB a brick)."""
+    """Bricks of 8x8x8 voxels in the pool: the bound on its memory (2.1 KiB a brick). A full pool refuses new ones."""
     device: str = "cpu"
     """Where the map lives: "cpu" or "cuda:0"."""
     threads: int = 2
@@ -62,7 +62,7 @@ class SceneConfig:
     min_points: int = 10
     """A detection with fewer pixels of depth (of at most about a thousand that are looked at) is ignored."""
     max_range_m: float = 6.0
-    """Farther depth is ignored, metres along the optical axis."""
+    """Farther surfaces are not mapped, but the way to them is free up to here; metres, measured as `min_range_m`."""
     position_sigma_m: float = 0.03
     """What poses and calibration are good for: standard deviation of a place, metres."""
     gate_sigma: float = 3.5

@@ -12,98 +12,92 @@ from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, f
 
 wp.set_module_options({"enable_backward": False})
 
-NEVER = wp.constant(wp.float64(1.0e300))
+INFINITE = wp.constant(wp.float64(float("inf")))
 MISSED = wp.constant(wp.uint8(1))
 STRUCK = wp.constant(wp.uint8(2))
 INDEX_LIMIT = wp.constant(wp.float64(1 << 23))
 
 
-@wp.func
-def leaving_time(voxel: int, start: wp.float64, direction: wp.float64) -> wp.float64:
-    """When a ray leaves the slab voxel .. voxel + 1 of one axis."""
-    if direction > wp.float64(0.0):
-        return (wp.float64(voxel + 1) - start) / direction
-    if direction < wp.float64(0.0):
-        return (wp.float64(voxel) - start) / direction
-    return NEVER
+@wp.struct
+class Ray:
+    """A ray in voxels; voxel indices are relative to the voxel that it starts in."""
+
+    base: wp.vec3i  # that voxel
+    start: wp.vec3d  # place inside it, 0 <= start < 1
+    direction: wp.vec3d  # unit vector
+    inverse: wp.vec3d  # 1 / direction; infinite along an axis that it is square to
+    ahead: wp.vec3i  # 1 where it travels upwards, else 0: the face by which it leaves a voxel
+    way: wp.vec3i  # 1 or -1
 
 
 @wp.func
-def leaving_times(voxel: wp.vec3i, start: wp.vec3d, direction: wp.vec3d) -> wp.vec3d:
-    """`leaving_time` for the three axes."""
+def make_ray(base: wp.vec3i, start: wp.vec3d, direction: wp.vec3d) -> Ray:
+    """A ray from a place inside a voxel."""
+    ray = Ray()
+    ray.base = base
+    ray.start = start
+    ray.direction = direction
+    for i in range(3):
+        ray.inverse[i] = wp.where(direction[i] == wp.float64(0.0), INFINITE, wp.float64(1.0) / direction[i])
+        ray.ahead[i] = wp.where(direction[i] >= wp.float64(0.0), 1, 0)
+        ray.way[i] = wp.where(direction[i] >= wp.float64(0.0), 1, -1)
+    return ray
+
+
+@wp.func
+def leaving_times(ray: Ray, voxel: wp.vec3i) -> wp.vec3d:
+    """When the ray leaves the slab of a voxel along each axis; infinite where it never does."""
     return wp.vec3d(
-        leaving_time(voxel[0], start[0], direction[0]),
-        leaving_time(voxel[1], start[1], direction[1]),
-        leaving_time(voxel[2], start[2], direction[2]),
+        (wp.float64(voxel[0] + ray.ahead[0]) - ray.start[0]) * ray.inverse[0],
+        (wp.float64(voxel[1] + ray.ahead[1]) - ray.start[1]) * ray.inverse[1],
+        (wp.float64(voxel[2] + ray.ahead[2]) - ray.start[2]) * ray.inverse[2],
     )
 
 
 @wp.func
-def first_axis(times: wp.vec3d) -> int:
-    """Axis of the smallest time, the lower axis where two are equal."""
-    axis = wp.int32(0)
-    if times[1] < times[axis]:
-        axis = 1
-    if times[2] < times[axis]:
-        axis = 2
-    return axis
+def next_voxel(ray: Ray, voxel: wp.vec3i, times: wp.vec3d, time: wp.float64) -> wp.vec3i:
+    """The voxel that is entered at `time`, the least of `times`; the lower axis goes first where two are equal."""
+    x = wp.where(times[0] == time, 1, 0)
+    y = wp.where(times[1] == time, 1 - x, 0)
+    z = 1 - x - y
+    return voxel + wp.vec3i(x * ray.way[0], y * ray.way[1], z * ray.way[2])
 
 
 @wp.func
-def one_way(direction: wp.float64) -> int:
-    """Step of the index along one axis."""
-    return wp.where(direction > wp.float64(0.0), 1, -1)
+def crossed(ray: Ray, axis: int, face: int, left: int, time: wp.float64) -> wp.bool:
+    """Whether leaving voxel `face` along `axis` comes before leaving along axis `left` at `time`."""
+    t = (wp.float64(face + ray.ahead[axis]) - ray.start[axis]) * ray.inverse[axis]
+    return t < time or (t == time and axis < left)
 
 
 @wp.func
-def last_voxel(brick: int, base: int, direction: wp.float64) -> int:
-    """Last index of a brick along one axis in the direction of travel, relative to base."""
-    return brick * 8 + wp.where(direction > wp.float64(0.0), 7, 0) - base
-
-
-@wp.func
-def catch_up(
-    voxel: int, axis: int, start: wp.float64, direction: wp.float64, left: int, time: wp.float64, lowest: int
-) -> int:
-    """Index along `axis` after all of its crossings before (time, axis `left`); it stays inside the brick at lowest."""
-    if direction == wp.float64(0.0):
-        return voxel
-    way = one_way(direction)
-    here = wp.clamp(wp.int32(wp.floor(start + direction * time)), lowest, lowest + 7)
+def catch_up(ray: Ray, voxel: int, axis: int, left: int, time: wp.float64, lowest: int) -> int:
+    """Index along `axis` when the ray leaves the brick along axis `left` at `time`; lowest is the brick's first."""
+    way = ray.way[axis]
+    here = wp.clamp(wp.int32(wp.floor(ray.start[axis] + ray.direction[axis] * time)), lowest, lowest + 7)
     here = wp.where(way > 0, wp.max(here, voxel), wp.min(here, voxel))
-    for _try in range(8):  # the guess is off by one at most, by rounding
-        t = leaving_time(here, start, direction)
-        if (t < time or (t == time and axis < left)) and here + way >= lowest and here + way <= lowest + 7:
+    for _try in range(2):  # the guess is off by one at most, by rounding
+        if crossed(ray, axis, here, left, time) and here + way >= lowest and here + way <= lowest + 7:
             here += way
-        else:
-            break
-    for _try in range(8):
-        if here != voxel:
-            t = leaving_time(here - way, start, direction)
-            if t < time or (t == time and axis < left):
-                break
+        if here != voxel and not crossed(ray, axis, here - way, left, time):
             here -= way
     return here
 
 
 @wp.func
-def after_brick(voxel: wp.vec3i, brick: wp.vec3i, base: wp.vec3i, start: wp.vec3d, direction: wp.vec3d):
+def after_brick(ray: Ray, voxel: wp.vec3i, brick: wp.vec3i):
     """The first voxel behind the brick that holds `voxel`, and the time of entering it."""
-    last = wp.vec3i(
-        last_voxel(brick[0], base[0], direction[0]),
-        last_voxel(brick[1], base[1], direction[1]),
-        last_voxel(brick[2], base[2], direction[2]),
-    )
-    times = leaving_times(last, start, direction)
-    axis = first_axis(times)
-    time = times[axis]
+    lowest = brick * 8 - ray.base
+    last = lowest + ray.ahead * 7
+    times = leaving_times(ray, last)
+    time = wp.min(wp.min(times[0], times[1]), times[2])
+    axis = wp.where(times[0] == time, 0, wp.where(times[1] == time, 1, 2))
     behind = voxel
     for i in range(3):
         if i == axis:
-            behind[i] = last[i] + one_way(direction[i])
+            behind[i] = last[i] + ray.way[i]
         else:
-            lowest = brick[i] * 8 - base[i]
-            behind[i] = catch_up(voxel[i], i, start[i], direction[i], axis, time, lowest)
+            behind[i] = catch_up(ray, voxel[i], i, axis, time, lowest[i])
     return behind, time
 
 
@@ -114,9 +108,15 @@ def brick_of(voxel: wp.vec3i, base: wp.vec3i) -> wp.vec3i:
 
 
 @wp.func
-def flat_index(voxel: wp.vec3i, base: wp.vec3i) -> int:
-    """Place of a voxel in its brick."""
-    return ((((voxel[2] + base[2]) & 7) << 3) + ((voxel[1] + base[1]) & 7)) * 8 + ((voxel[0] + base[0]) & 7)
+def inside(local: wp.vec3i) -> wp.bool:
+    """Whether indices relative to a brick's first voxel lie in that brick."""
+    return ((local[0] | local[1] | local[2]) & -8) == 0
+
+
+@wp.func
+def flat_index(local: wp.vec3i) -> int:
+    """Place of a voxel in its brick, from indices relative to the brick's first voxel."""
+    return (local[2] * 8 + local[1]) * 8 + local[0]
 
 
 @wp.func
@@ -146,9 +146,10 @@ def read_log_odds(
     value = float(wp.nan)
     if wp.max(wp.abs(p[0]), wp.max(wp.abs(p[1]), wp.abs(p[2]))) < INDEX_LIMIT:
         voxel = floor3(p)
-        slot = find_slot(pool, pack_key(voxel[0] >> 3, voxel[1] >> 3, voxel[2] >> 3))
+        brick = brick_of(voxel, wp.vec3i(0, 0, 0))
+        slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
         if slot >= 0:
-            value = pool.log_odds[slot, flat_index(voxel, wp.vec3i(0, 0, 0))]
+            value = pool.log_odds[slot, flat_index(voxel - brick * 8)]
     values[i] = value
 
 
@@ -162,16 +163,15 @@ def cast_rays(
     occupied: float,
     hit: wp.array(dtype=wp.uint8),
     distance: wp.array(dtype=wp.float64),
-    crossed: wp.array(dtype=wp.uint8),
+    crossed_unknown: wp.array(dtype=wp.uint8),
     first: int,
     stride: int,
 ):
     """First occupied voxel on each ray; distance and length in voxels."""
-    ray = first + wp.tid() * stride
-    p = origins[ray] / voxel_size_m
-    direction = directions[ray]
+    i = first + wp.tid() * stride
+    p = origins[i] / voxel_size_m
     base = floor3(p)
-    start = p - to_vec3d(base)
+    ray = make_ray(base, p - to_vec3d(base), directions[i])
     voxel = wp.vec3i(0, 0, 0)
     time = wp.float64(0.0)
     unknown = wp.uint8(0)
@@ -181,23 +181,22 @@ def cast_rays(
         slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
         if slot < 0:
             unknown = wp.uint8(1)
-            voxel, time = after_brick(voxel, brick, base, start, direction)
+            voxel, time = after_brick(ray, voxel, brick)
         else:
-            times = leaving_times(voxel, start, direction)
-            while time < length and brick_of(voxel, base) == brick:
-                value = pool.log_odds[slot, flat_index(voxel, base)]
+            corner = brick * 8 - base
+            while time < length and inside(voxel - corner):
+                value = pool.log_odds[slot, flat_index(voxel - corner)]
                 if value > occupied:
                     found = wp.uint8(1)
                     break
                 if not is_known(value):
                     unknown = wp.uint8(1)
-                axis = first_axis(times)
-                time = times[axis]
-                voxel[axis] += one_way(direction[axis])
-                times[axis] = leaving_time(voxel[axis], start[axis], direction[axis])
-    hit[ray] = found
-    distance[ray] = wp.where(found == wp.uint8(1), time, length)
-    crossed[ray] = unknown
+                times = leaving_times(ray, voxel)
+                time = wp.min(wp.min(times[0], times[1]), times[2])
+                voxel = next_voxel(ray, voxel, times, time)
+    hit[i] = found
+    distance[i] = wp.where(found == wp.uint8(1), time, length)
+    crossed_unknown[i] = unknown
 
 
 @wp.struct
@@ -228,12 +227,13 @@ def ray_of(scan: Scan, i: int):
 def claim_rays(pool: Pool, scan: Scan):
     """Take the bricks on the way of each ray."""
     direction, length, hit, end = ray_of(scan, wp.tid())
+    ray = make_ray(scan.base, scan.start, direction)
     voxel = wp.vec3i(0, 0, 0)
     time = wp.float64(0.0)
     while time < length:
         brick = brick_of(voxel, scan.base)
         claim_slot(pool, pack_key(brick[0], brick[1], brick[2]))
-        voxel, time = after_brick(voxel, brick, scan.base, scan.start, direction)
+        voxel, time = after_brick(ray, voxel, brick)
     if hit:  # by rounding the end may lie one voxel beyond the last one walked
         brick = brick_of(end, scan.base)
         claim_slot(pool, pack_key(brick[0], brick[1], brick[2]))
@@ -247,33 +247,33 @@ def mark_hits(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8)):
         brick = brick_of(end, scan.base)
         slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
         if slot >= 0:
-            marks[slot, flat_index(end, scan.base)] = STRUCK
+            marks[slot, flat_index(end + scan.base - brick * 8)] = STRUCK
 
 
 @wp.kernel
 def mark_misses(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8), first: int, stride: int):
     """Mark what each ray passes, apart from voxels that some ray of the scan hits. Equal writes may race."""
     direction, length, hit, end = ray_of(scan, first + wp.tid() * stride)
+    ray = make_ray(scan.base, scan.start, direction)
     voxel = wp.vec3i(0, 0, 0)
     time = wp.float64(0.0)
     while time < length:
         brick = brick_of(voxel, scan.base)
         slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
         if slot < 0:
-            voxel, time = after_brick(voxel, brick, scan.base, scan.start, direction)
+            voxel, time = after_brick(ray, voxel, brick)
         else:
-            times = leaving_times(voxel, scan.start, direction)
-            while time < length and brick_of(voxel, scan.base) == brick:
+            corner = brick * 8 - scan.base
+            while time < length and inside(voxel - corner):
                 if hit and voxel == end:
                     time = length
                 else:
-                    place = flat_index(voxel, scan.base)
+                    place = flat_index(voxel - corner)
                     if marks[slot, place] == wp.uint8(0):
                         marks[slot, place] = MISSED
-                    axis = first_axis(times)
-                    time = times[axis]
-                    voxel[axis] += one_way(direction[axis])
-                    times[axis] = leaving_time(voxel[axis], scan.start[axis], direction[axis])
+                    times = leaving_times(ray, voxel)
+                    time = wp.min(wp.min(times[0], times[1]), times[2])
+                    voxel = next_voxel(ray, voxel, times, time)
 
 
 @wp.kernel

@@ -37,9 +37,7 @@ class BrickPool:
         pool.table_slots = wp.empty(places, dtype=wp.int32, device=device)
         pool.keys = wp.empty(capacity, dtype=wp.int64, device=device)
         pool.rows = wp.empty((capacity, BRICK_VOXELS // 8), dtype=kernels.row8, device=device)
-        pool.log_odds = wp.array(
-            ptr=pool.rows.ptr, shape=(capacity, BRICK_VOXELS), dtype=wp.float32, device=device, capacity=None
-        )
+        pool.log_odds = wp.array(ptr=pool.rows.ptr, shape=(capacity, BRICK_VOXELS), dtype=wp.float32, device=device)
         pool.last_seen = wp.empty(capacity, dtype=wp.int64, device=device)
         pool.dirty = wp.zeros(capacity, dtype=wp.uint8, device=device)
         pool.counters = wp.zeros(2, dtype=wp.int32, device=device)
