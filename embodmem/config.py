@@ -62,7 +62,7 @@ class SceneConfig:
     min_points: int = 10
     """A detection with fewer pixels of depth (of at most about a thousand that are looked at) is ignored."""
     max_range_m: float = 6.0
-    """Farther surfaces are not mapped, but the way to them is free up to here; metres, measured as `min_range_m`."""
+    """Farther depth is ignored, metres along the optical axis."""
     position_sigma_m: float = 0.03
     """What poses and calibration are good for: standard deviation of a place, metres."""
     gate_sigma: float = 3.5
