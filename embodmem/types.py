@@ -323,8 +323,13 @@ class Query:
             _set(self, "within", box)
         if self.between_ns is not None:
             begin, end = self.between_ns
+            for stamp in (begin, end):
+                whole = isinstance(stamp, (int, np.integer)) and not isinstance(stamp, bool)
+                if stamp is not None and not (whole and abs(int(stamp)) < 2**63):
+                    raise InvalidInput(f"query: wanted between_ns in whole nanoseconds (int), got {self.between_ns}")
             if begin is not None and end is not None and end < begin:
                 raise InvalidInput(f"query: wanted between_ns as (from, until), got {self.between_ns}")
+            _set(self, "between_ns", tuple(None if stamp is None else int(stamp) for stamp in (begin, end)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

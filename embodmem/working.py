@@ -98,7 +98,7 @@ class WorkingMemory(RecordMemory):
 
     def items(self) -> list[Recall]:
         """All items, oldest first."""
-        return self.records.in_order(Query(), self.kinds, newest_first=False, limit=self.config.max_items + 1)
+        return self.records.in_order(Query(), self.kinds, newest_first=False, limit=1_000_000)
 
     def pin(self, record_id: str, pinned: bool = True) -> None:
         """Keep an item until it is unpinned.
@@ -106,10 +106,12 @@ class WorkingMemory(RecordMemory):
         Raises:
             InvalidInput: There is no such item.
         """
+        if not record_id.startswith("item:"):
+            raise InvalidInput(f"working: wanted the id of an item, got {record_id!r}")
         with self.store.transaction() as db:
             sql = "UPDATE record SET data = json_set(data, '$.pinned', json(?)) WHERE id = ? AND kind = 'item'"
             changed = db.execute(sql, ("true" if pinned else "false", row_id(record_id))).rowcount
-        if not changed or not record_id.startswith("item:"):
+        if not changed:
             raise InvalidInput(f"working: wanted the id of an item, got {record_id!r}")
 
     def unpin(self, record_id: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import Any
 
@@ -19,14 +20,17 @@ def row_id(record_id: str) -> int:
         InvalidInput: It is no such id.
     """
     kind, _, number = record_id.rpartition(":")
-    if not kind or not number.isdecimal():
+    if not kind or not number.isdecimal() or int(number) >= 2**63:
         raise InvalidInput(f"id: wanted kind:number such as 'object:12', got {record_id!r}")
     return int(number)
 
 
 def is_open(query: Query) -> bool:
-    """Whether no filter and no words are set, so that everything matches."""
-    unset = (query.text, query.embedding, query.near, query.within, query.between_ns, query.agent)
+    """Whether no filter and no words are set, so that everything matches: `near` without a radius, and an embedding,
+    only rank.
+    """
+    begin, end = query.between_ns or (None, None)
+    unset = (query.text, query.radius_m, query.within, begin, end, query.agent)
     return all(value is None for value in unset) and not (query.kinds or query.labels or query.ids)
 
 
@@ -44,8 +48,8 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
     terms, values = ["live"] if live else ["1"], list[Any]()
 
     def one_of(column: str, options: tuple[Any, ...]) -> str:
-        values.extend(options)
-        return f"{column} IN ({','.join('?' * len(options))})"
+        values.append(json.dumps(options))  # one parameter: SQLite takes no more than 32,766
+        return f"{column} IN (SELECT value FROM json_each(?))"
 
     if kinds:
         terms.append(one_of("kind", kinds))
@@ -79,7 +83,8 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
 def _boxes(query: Query) -> list[NDArray[np.float64]]:
     boxes = [] if query.within is None else [query.within]
     if query.near is not None and query.radius_m is not None:
-        boxes.append(np.stack([query.near - query.radius_m, query.near + query.radius_m]))
+        reach = query.radius_m + 4 * np.spacing(np.abs(query.near) + query.radius_m)  # `matching` is exact, this is not
+        boxes.append(np.stack([query.near - reach, query.near + reach]))
     return boxes
 
 

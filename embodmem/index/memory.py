@@ -73,6 +73,7 @@ class RecordMemory:
             marks = ",".join("?" * len(self.kinds))
             db.execute(f"DELETE FROM record WHERE kind IN ({marks})", self.kinds)
             db.execute("DELETE FROM stamp WHERE owner = ?", (self.name,))
+        self.records.invalidate_vectors()
         self.reload()
         self.store.erase_traces()
 
@@ -80,7 +81,8 @@ class RecordMemory:
         """Its rows: table -> {"columns": [...], "rows": [...]}, and its newest stamps."""
         marks = ",".join("?" * len(self.kinds))
         own = f"SELECT id FROM record WHERE kind IN ({marks})"
-        state: dict[str, Any] = {}
+        encoder = self.records.encoder
+        state: dict[str, Any] = {"encoder": None if encoder is None else encoder.name}
         with self.store.read() as db:
             for table in _TABLES:
                 cursor = db.execute(f"SELECT * FROM {table} WHERE id IN ({own}) ORDER BY id", self.kinds)
@@ -116,6 +118,10 @@ class RecordMemory:
                 )
             stamps = [(self.name, agent, ns) for agent, ns in state["stamps"].items()]
             db.executemany("INSERT INTO stamp VALUES (?, ?, ?)", stamps)
+            encoder = self.records.encoder
+            if state.get("encoder") != (None if encoder is None else encoder.name):
+                db.execute(f"UPDATE record SET embedding = NULL WHERE kind IN ({marks})", self.kinds)
+                self.records.encode_texts(missing_only=True)
         self.records.invalidate_vectors()
         self.reload()
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,7 @@ from embodmem.store import Store
 from embodmem.types import Encoder, Query, Recall
 
 CHANNEL_DEPTH = 200
-"""How many of its best each channel hands to the fusion."""
+"""How many of its best each channel hands to the fusion, unless more answers than that are asked for."""
 
 HELD_TEXTS = 2048
 """How many texts keep their vector in RAM."""
@@ -94,6 +96,7 @@ class Records:
         self._vectors = Vectors(store, 0 if encoder is None else encoder.dim)
         self._to_encode: dict[int, str] = {}
         self._held: dict[str, NDArray[np.float32]] = {}
+        self._held_lock = threading.Lock()
         store.before_commit.append(self._encode_pending)
         store.after_rollback.append(self._to_encode.clear)
 
@@ -105,8 +108,8 @@ class Records:
             cursor = db.execute(f"INSERT INTO record ({names}) VALUES ({marks})", tuple(columns.values()))
             number = int(cursor.lastrowid or 0)
             self._set_tags(db, number, record)
-        if record.text:
-            self._to_encode[number] = record.text
+            if record.text:
+                self._to_encode[number] = record.text
         return number
 
     def replace(self, number: int, record: Record) -> None:
@@ -119,8 +122,8 @@ class Records:
             assigned = ", ".join(f"{name} = ?" for name in columns)
             db.execute(f"UPDATE record SET {assigned} WHERE id = ?", (*columns.values(), number))
             self._set_tags(db, number, record)
-        if record.text != old[0]:
-            self._to_encode[number] = record.text
+            if record.text != old[0]:
+                self._to_encode[number] = record.text
 
     @staticmethod
     def _set_tags(db: sqlite3.Connection, number: int, record: Record) -> None:
@@ -136,12 +139,18 @@ class Records:
         with self.store.transaction() as db:
             sql = "DELETE FROM record WHERE id IN (SELECT value FROM json_each(?))"
             gone = int(db.execute(sql, (json.dumps(rows),)).rowcount)
-        for number in rows:
-            self._to_encode.pop(number, None)
+            for number in rows:
+                self._to_encode.pop(number, None)
+            self._vectors.drop(rows)
         return gone
 
     def _encode_pending(self, db: sqlite3.Connection) -> None:
-        if not self._to_encode or self.encoder is None:
+        if not self._to_encode:
+            return
+        if self.encoder is None:  # an encoder fills in what is missing when it is there again
+            sql = "UPDATE record SET embedding = NULL WHERE id = ? AND embedding IS NOT NULL"
+            db.executemany(sql, [(number,) for number in self._to_encode])
+            self._to_encode.clear()
             return
         numbers = list(self._to_encode)
         vectors = self.encode([self._to_encode[number] for number in numbers])
@@ -160,21 +169,24 @@ class Records:
         """
         if self.encoder is None:
             raise InvalidInput("encode: wanted an encoder, but this memory is open without one")
-        fresh = [text for text in dict.fromkeys(texts) if text not in self._held]
+        with self._held_lock:  # what is taken out here goes back in as used last
+            known = {text: self._held.pop(text) for text in dict.fromkeys(texts) if text in self._held}
+        fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
-            self._held.update(zip(fresh, self.encoder.encode(fresh), strict=True))
-        vectors = np.stack([self._held[text] for text in texts])
-        for text in list(self._held)[: max(0, len(self._held) - HELD_TEXTS)]:
-            del self._held[text]
-        return vectors
+            known.update(zip(fresh, self.encoder.encode(fresh), strict=True))
+        with self._held_lock:
+            self._held.update(known)
+            for text in list(islice(self._held, max(0, len(self._held) - HELD_TEXTS))):
+                del self._held[text]
+        return np.array([known[text] for text in texts], dtype=np.float32).reshape(-1, self.encoder.dim)
 
     def encode_texts(self, missing_only: bool = False) -> None:
         """Encode the texts of all records again, or of those alone that have no vector."""
         with self.store.transaction() as db:
-            lacking = " AND embedding IS NULL" if missing_only else ""
-            self._to_encode.update(db.execute(f"SELECT id, text FROM record WHERE text != ''{lacking}").fetchall())
-        if not missing_only:
-            self._vectors.invalidate()
+            condition = "text != '' AND embedding IS NULL" if missing_only else "text != '' OR embedding IS NOT NULL"
+            self._to_encode.update(db.execute(f"SELECT id, text FROM record WHERE {condition}").fetchall())
+            if not missing_only:
+                self._vectors.invalidate()
 
     def invalidate_vectors(self) -> None:
         """Read all vectors again at the next search, after rows were written past `add` and `replace`."""
@@ -191,7 +203,7 @@ class Records:
         with self.store.read() as db:
             ids, _ = matching(db, query, kinds, live=False)
             if query.text is not None:
-                ids = np.array([n for n in self._by_words(db, query.text, ids, every=True)], dtype=np.int64)
+                ids = np.array([n for n in self._by_words(db, query.text, ids, len(ids), every=True)], dtype=np.int64)
         return [int(n) for n in ids]
 
     def search(self, query: Query, k: int, kinds: tuple[str, ...] = ()) -> list[Recall]:
@@ -206,19 +218,19 @@ class Records:
             ids, distance = matching(db, query, kinds)
             if not len(ids):
                 return []
-            scores = self._channels(db, query, ids, distance)
+            scores = self._channels(db, query, ids, distance, max(k, CHANNEL_DEPTH))
             fused = fuse({name: list(ranked) for name, ranked in scores.items()})
             best = list(fused)[:k]
             why = {n: {name: ranked[n] for name, ranked in scores.items() if n in ranked} for n in best}
             return self._hydrate(db, best, fused, why)
 
     def _channels(
-        self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], distance: NDArray[np.float64]
+        self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], distance: NDArray[np.float64], depth: int
     ) -> dict[str, dict[int, float]]:
-        """Channel -> row id -> score, best first."""
+        """Channel -> row id -> score, best first, `depth` at most."""
         channels: dict[str, dict[int, float]] = {}
         if query.text is not None:
-            channels["words"] = self._by_words(db, query.text, ids)
+            channels["words"] = self._by_words(db, query.text, ids, depth)
         vector = query.embedding
         if vector is None and query.text and self.encoder is not None:
             vector = self.encode([query.text])[0]
@@ -226,15 +238,15 @@ class Records:
             if vector.shape != (self.encoder.dim,):
                 raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {vector.shape}")
             cosine = self._vectors.scores(ids, vector)
-            channels["meaning"] = _best(ids, cosine, cosine >= self.encoder.min_score)
+            channels["meaning"] = _best(ids, cosine, cosine >= self.encoder.min_score, depth)
         if query.near is not None and (query.text is None or any(channels.values())):
             placed = ~np.isnan(distance)
             if query.text is not None:  # nearness orders what the words chose; it brings in nothing of its own
                 placed &= np.isin(ids, [n for ranked in channels.values() for n in ranked])
-            channels["near"] = {n: -s for n, s in _best(ids, -distance, placed).items()}
+            channels["near"] = {n: -s for n, s in _best(ids, -distance, placed, depth).items()}
         if not channels:
             newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
-            order = np.argsort(-newest, kind="stable")[:CHANNEL_DEPTH]
+            order = np.argsort(-newest, kind="stable")[:depth]
             channels["recent"] = {int(ids[i]): float(newest[i]) for i in order}
         return {name: ranked for name, ranked in channels.items() if ranked}
 
@@ -245,16 +257,17 @@ class Records:
         return [row[0] for row in db.execute(sql, (numbers,))]
 
     @staticmethod
-    def _by_words(db: sqlite3.Connection, text: str, ids: NDArray[np.int64], every: bool = False) -> dict[int, float]:
+    def _by_words(
+        db: sqlite3.Connection, text: str, ids: NDArray[np.int64], depth: int, every: bool = False
+    ) -> dict[int, float]:
         expression = match_expression(text, every)
         if not expression:
             return {}
         sql = (
             "SELECT rowid, -bm25(record_words, 4.0, 1.0) FROM record_words WHERE record_words MATCH ? "
-            "AND rowid IN (SELECT value FROM json_each(?)) ORDER BY bm25(record_words, 4.0, 1.0), rowid"
+            "AND rowid IN (SELECT value FROM json_each(?)) ORDER BY bm25(record_words, 4.0, 1.0), rowid LIMIT ?"
         )
-        limit = "" if every else f" LIMIT {CHANNEL_DEPTH}"
-        return dict(db.execute(sql + limit, (expression, json.dumps(ids.tolist()))).fetchall())
+        return dict(db.execute(sql, (expression, json.dumps(ids.tolist()), depth)).fetchall())
 
     def in_order(self, query: Query, kinds: tuple[str, ...], *, newest_first: bool, limit: int) -> list[Recall]:
         """Records that pass the filters of a query, by time; its text and embedding play no part."""
@@ -323,8 +336,8 @@ class Records:
         return found[0]
 
 
-def _best(ids: NDArray[np.int64], scores: NDArray[Any], keep: NDArray[np.bool_]) -> dict[int, float]:
-    """Row id -> score of the best that are kept, best first."""
+def _best(ids: NDArray[np.int64], scores: NDArray[Any], keep: NDArray[np.bool_], depth: int) -> dict[int, float]:
+    """Row id -> score of the `depth` best that are kept, best first."""
     chosen = np.flatnonzero(keep)
-    order = chosen[np.argsort(-scores[chosen], kind="stable")[:CHANNEL_DEPTH]]
+    order = chosen[np.argsort(-scores[chosen], kind="stable")[:depth]]
     return {int(ids[i]): float(scores[i]) for i in order}

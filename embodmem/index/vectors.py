@@ -22,10 +22,13 @@ class Vectors:
         self._mutex = threading.Lock()
         self._version: int | None = None
         self._reset()
+        self._put_unfilled = False
         store.after_rollback.append(self.invalidate)
+        store.after_commit.append(self._after_commit)
 
     def _reset(self) -> None:
         self._row: dict[int, int] = {}
+        self._free: list[int] = []
         self._matrix = np.empty((0, self._dim), dtype=np.float32)
 
     def invalidate(self) -> None:
@@ -36,25 +39,40 @@ class Vectors:
     def put(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
         """Add or replace vectors (N, dim)."""
         with self._mutex:
-            if self._version is not None:
+            if self._version is None:
+                self._put_unfilled = True
+            else:
                 self._put(ids, vectors)
 
+    def _after_commit(self) -> None:
+        # Another thread may have filled the matrix from the file as it was just before this commit.
+        if self._put_unfilled:
+            self._put_unfilled = False
+            self.invalidate()
+
+    def drop(self, ids: list[int]) -> None:
+        """Give the rows of removed records to later ones."""
+        with self._mutex:
+            self._free.extend(self._row.pop(i) for i in ids if i in self._row)
+
     def _put(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
-        fresh = [i for i in ids if i not in self._row]
-        used = len(self._row)
-        if used + len(fresh) > len(self._matrix):
-            grown = np.empty((max(256, 2 * (used + len(fresh))), self._dim), dtype=np.float32)
-            grown[:used] = self._matrix[:used]
+        fresh = [i for i in dict.fromkeys(ids) if i not in self._row]
+        lacking, rows = len(fresh) - len(self._free), len(self._matrix)
+        if lacking > 0:
+            grown = np.empty((max(256, rows + lacking, 2 * rows), self._dim), dtype=np.float32)
+            grown[:rows] = self._matrix
             self._matrix = grown
-        self._row.update(zip(fresh, range(used, used + len(fresh)), strict=True))
+            self._free.extend(range(len(grown) - 1, rows - 1, -1))
+        self._row.update((i, self._free.pop()) for i in fresh)
         self._matrix[[self._row[i] for i in ids]] = vectors
 
     def _fill(self) -> None:
+        # Asked for before the rows are read, so that these are as new as the version says, or newer. This process's own
+        # writes keep the version and come in through `put`.
+        version = self._store.foreign_version()
+        if version == self._version:
+            return
         with self._store.read() as db:
-            # Another process's commits change data_version; our own keep it and come in through `put`.
-            version = int(db.execute("PRAGMA data_version").fetchone()[0]) if self._store.read_only else 0
-            if version == self._version:
-                return
             rows = db.execute("SELECT id, embedding FROM record WHERE embedding IS NOT NULL").fetchall()
         self._reset()
         if rows:

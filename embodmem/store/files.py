@@ -11,11 +11,20 @@ from embodmem.errors import DamagedMemory, NewerMemory, NotAMemory, StoreError
 from embodmem.store.schema import APPLICATION_ID, VERSION, migrate
 
 
-def connect(path: Path, *, writable: bool, durable: bool = True) -> sqlite3.Connection:
-    """Open a connection; `durable=False` is for temporary files, which no crash has to survive."""
+def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool = False) -> sqlite3.Connection:
+    """Open a connection.
+
+    Args:
+        path: The file.
+        writable: For writing; otherwise for reading.
+        durable: False is for temporary files, which no crash has to survive.
+        immutable: Nobody writes meanwhile: read without locks and without a file beside it.
+    """
     options = "mode=rw" if writable else "mode=ro"
     if not writable and not os.access(path.parent, os.W_OK) and not Path(f"{path}-wal").exists():
-        options += "&immutable=1"  # a read-only folder cannot hold the shared index of a write-ahead log
+        immutable = True  # a read-only folder cannot hold the shared index of a write-ahead log
+    if immutable:
+        options += "&immutable=1"
     db = sqlite3.connect(
         f"file:{quote(str(path.absolute()))}?{options}",
         uri=True,
@@ -56,11 +65,29 @@ def check_file(path: Path, check_below_mib: int, writable: bool = True) -> None:
         raise StoreError(f"{path}: wanted a memory file, got {'a folder' if path.is_dir() else 'no such file'}")
     if path.stat().st_size == 0:
         raise NotAMemory(f"{path}: wanted an embodmem memory, got an empty file")
+    while True:
+        before = _state(path)
+        try:
+            # Without a log nobody is writing: an immutable connection then leaves nothing beside a file it refuses.
+            _inspect(path, check_below_mib, writable, immutable=before[-1] is None)
+            return
+        except StoreError:
+            if _state(path) == before:
+                raise
+            # A writer began meanwhile, and what was read may have been half old, half new: look again.
+
+
+def _state(path: Path) -> tuple[int | None, ...]:
+    stat, wal = path.stat(), Path(f"{path}-wal")
+    return stat.st_mtime_ns, stat.st_size, wal.stat().st_size if wal.exists() else None
+
+
+def _inspect(path: Path, check_below_mib: int, writable: bool, immutable: bool) -> None:
     # Only SQLite may open the file: closing any other descriptor of it would drop the locks that this process's own
     # connections hold on it (POSIX locks belong to the process).
     db: sqlite3.Connection | None = None
     try:
-        db = connect(path, writable=False)
+        db = connect(path, writable=False, immutable=immutable)
         application = db.execute("PRAGMA application_id").fetchone()[0]
         version = db.execute("PRAGMA user_version").fetchone()[0]
         if application != APPLICATION_ID:

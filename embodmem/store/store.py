@@ -50,12 +50,15 @@ class Store:
         self.path = Path(path)
         self.read_only = mode == "r"
         self.before_commit: list[Callable[[sqlite3.Connection], None]] = []
+        self.after_commit: list[Callable[[], None]] = []
         self.after_rollback: list[Callable[[], None]] = []
         self._mutex = threading.RLock()
         self._depth = 0
         self._owner: int | None = None
         self._local = threading.local()
-        self._readers: list[sqlite3.Connection] = []
+        self._idle: list[sqlite3.Connection] = []  # readers that no thread uses now
+        self._idle_lock = threading.Lock()
+        self._version_reader: sqlite3.Connection | None = None
         self._closed = False
         self._writer: sqlite3.Connection | None = None
         self._lock: Any = None
@@ -75,7 +78,7 @@ class Store:
             raise StoreError(f"{self.path}: wanted a new file, but it exists")
         if self.path.exists():
             check_file(self.path, check_below_mib)
-        self._lock = FileLock(f"{self.path}.lock")
+        self._lock = FileLock(f"{self.path}.lock", thread_local=False)  # any thread may close what one opened
         try:
             self._lock.acquire(timeout=0)
         except Timeout:
@@ -87,8 +90,10 @@ class Store:
                 create_file(self.path)
             self._writer = connect(self.path, writable=True, durable=not self.temporary)
             migrate(self._writer)
-        except BaseException:
+        except BaseException as error:
             self.close()
+            if isinstance(error, sqlite3.Error):
+                raise StoreError(f"{self.path}: it could not be made ready for writing: {error}") from error
             raise
 
     @contextmanager
@@ -126,6 +131,8 @@ class Store:
                 raise
             finally:
                 self._depth, self._owner = 0, None
+            for done in self.after_commit:
+                done()
 
     def commit(self) -> None:
         """Sync the running transaction to disk; `transaction` does it at its end."""
@@ -146,20 +153,45 @@ class Store:
             assert self._writer is not None
             yield self._writer
             return
-        if self._closed:
-            raise StoreError(f"{self.path}: the memory is closed")
-        reader: sqlite3.Connection | None = getattr(self._local, "reader", None)
-        if reader is None:
-            reader = self._local.reader = connect(self.path, writable=False)
-            self._readers.append(reader)
-        if reader.in_transaction:
-            yield reader
+        outer: sqlite3.Connection | None = getattr(self._local, "reader", None)
+        if outer is not None:
+            yield outer
             return
-        reader.execute("BEGIN")
+        reader = self._local.reader = self._take_reader()
         try:
+            reader.execute("BEGIN")
             yield reader
+        except sqlite3.DatabaseError as error:
+            raise StoreError(f"{self.path}: it could not be read: {error}") from error
         finally:
-            reader.execute("COMMIT")
+            self._local.reader = None
+            self._give_back(reader)
+
+    def _take_reader(self) -> sqlite3.Connection:
+        with self._idle_lock:
+            if self._closed:
+                raise StoreError(f"{self.path}: the memory is closed")
+            if self._idle:
+                return self._idle.pop()
+        return connect(self.path, writable=False)
+
+    def _give_back(self, reader: sqlite3.Connection) -> None:
+        if reader.in_transaction:
+            reader.execute("ROLLBACK")
+        with self._idle_lock:
+            if not self._closed:
+                self._idle.append(reader)
+                return
+        reader.close()
+
+    def foreign_version(self) -> int:
+        """A number that is another one whenever another process has written; always 0 while this one is the writer."""
+        if not self.read_only:
+            return 0
+        with self._mutex:
+            if self._version_reader is None:  # versions of different connections do not compare
+                self._version_reader = self._take_reader()
+            return int(self._version_reader.execute("PRAGMA data_version").fetchone()[0])
 
     def get_state(self, name: str, default: Any = None) -> Any:
         """A named plain value, or `default`."""
@@ -196,7 +228,7 @@ class Store:
         """Move all that is in the write-ahead log into the file, or write a compact copy to another path."""
         if path is None:
             if self._writer is not None:
-                with self._mutex:
+                with self._mutex, self._as_store_error("move the log into the file"):
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return
         target = Path(path)
@@ -204,15 +236,21 @@ class Store:
             raise StoreError(f"{target}: wanted a new file to save to, but it exists")
         part = target.with_name(target.name + ".part")
         part.unlink(missing_ok=True)
-        copy = connect(self.path, writable=False)
+        reader = self._take_reader()
         try:
-            copy.execute("VACUUM INTO ?", (str(part),))
-            os.replace(part, target)
-        except sqlite3.Error as error:
-            raise StoreError(f"{target}: could not save a copy: {error}") from error
+            with self._as_store_error(f"save a copy as {target}"):
+                reader.execute("VACUUM INTO ?", (str(part),))
+                os.replace(part, target)
         finally:
-            copy.close()
+            self._give_back(reader)
             part.unlink(missing_ok=True)
+
+    @contextmanager
+    def _as_store_error(self, aim: str) -> Iterator[None]:
+        try:
+            yield
+        except (sqlite3.Error, OSError) as error:
+            raise StoreError(f"{self.path}: could not {aim}: {error}") from error
 
     def dump(self) -> bytes:
         """The whole memory as the bytes of a compact file."""
@@ -236,7 +274,7 @@ class Store:
             source = connect(copy, writable=True)
             try:
                 migrate(source)
-                with self._mutex:
+                with self._mutex, self._as_store_error("take over the content"):
                     source.backup(self._writer)
             finally:
                 source.close()
@@ -255,9 +293,12 @@ class Store:
         with self._mutex:
             if self._closed:
                 return
-            self._closed = True
-            for reader in self._readers:
-                reader.close()
+            with self._idle_lock:  # a reader that a thread still uses is closed when that thread gives it back
+                self._closed = True
+                idle, self._idle = self._idle, []
+            for reader in (*idle, self._version_reader):
+                if reader is not None:
+                    reader.close()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None

@@ -1,0 +1,38 @@
+"""Fixtures that many tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from embodmem.encoders import HashingEncoder
+from embodmem.index import Records
+from embodmem.store import Store
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where a memory may be put; nothing is there yet."""
+    return tmp_path / "memory.mem"
+
+
+@pytest.fixture
+def make_records(tmp_path: Path) -> Iterator[Callable[[], Records]]:
+    """Makes records over a fresh store each time, with the offline encoder."""
+    stores: list[Store] = []
+
+    def make() -> Records:
+        stores.append(Store(tmp_path / f"records-{len(stores)}.mem"))
+        return Records(stores[-1], HashingEncoder(64))
+
+    yield make
+    for store in stores:
+        store.close()
+
+
+@pytest.fixture
+def records(make_records: Callable[[], Records]) -> Records:
+    """Records over a fresh store."""
+    return make_records()
