@@ -94,7 +94,7 @@ class DepthIntegrator:
             self._bad = wp.zeros(bands, dtype=wp.int32, device=self._device)
         near_bits = int(np.float32(self._config.min_range_m).view(np.int32))
         self._pool.launcher.share(
-            self._kernels.reduce_tiles, bands, 1, [blocks, near_bits, self._fine, self._coarse, self._bad], worth=4
+            self._kernels.reduce_tiles, bands, 1, [blocks, near_bits, self._fine, self._coarse, self._bad], worth=16
         )
         if self._bad.numpy().any():
             self._bad.zero_()
