@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from embodmem.embodied import EmbodiedMemory
 
 _ALL = 1_000_000
+_ID = re.compile(r"\b([a-z]+:\d+)\b")
 
 
 def anchor(record_id: str) -> str:
@@ -88,9 +90,21 @@ class Content:
         """(anchor, word) of those ids that are on the page."""
         return [(anchor(i), self.anchors[i]) for i in dict.fromkeys(ids) if i in self.anchors]
 
+    def linked(self, text: str) -> list[tuple[str, str]]:
+        """A text in pieces, (anchor, word); the anchor is "" where no id that is on the page is named."""
+        pieces = _ID.split(text)  # every second piece is an id
+        return [(anchor(p) if i % 2 and p in self.anchors else "", p) for i, p in enumerate(pieces)]
+
+    def view_of(self, item: Recall) -> list[str]:
+        """The id of the picture on the page that shows a thing: the one it rests on, else the latest; [] for none."""
+        shown = [picture.item for picture in self.pictures]
+        known = {picture.id for picture in shown}
+        best = [i for i in (item.id, *item.evidence) if i in known]
+        return (best or [picture.id for picture in reversed(shown) if item.id in picture.evidence])[:1]
+
     def seen_in(self, items: Sequence[Recall], count: int = 3) -> list[Picture]:
-        """The first few pictures on the page that show these things or are these things."""
-        wanted = list(dict.fromkeys(i for item in items for i in (item.id, *item.evidence)))
+        """The first few pictures on the page that show these things."""
+        wanted = list(dict.fromkeys(i for item in items for i in self.view_of(item)))
         shown = {picture.item.id: picture for picture in self.pictures if picture.uri}
         return [shown[i] for i in wanted if i in shown][:count]
 

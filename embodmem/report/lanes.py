@@ -15,7 +15,7 @@ WIDTH = 1000.0
 _LEFT, _RIGHT, _TOP, _LANE = 132.0, 16.0, 24.0, 24.0
 _MAX_LANES = 14
 _BIN = 3.0
-_LEVELS = (0.4, 0.6, 0.8, 1.0)
+_LEVELS = (0.55, 0.7, 0.85, 1.0)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.report.labels import place_labels
+from embodmem.report.labels import place_inside, place_labels
 from embodmem.report.pictures import shade_uri
 from embodmem.report.times import nice_step
 from embodmem.types import Recall
@@ -133,16 +133,10 @@ class _Frame:
         units: Points = np.stack([x, y], axis=-1).round(1)
         return units
 
-    def rectangle(self, lower: Points, upper: Points) -> dict[str, float | str]:
-        """x, y, width, height of a box, cut at the edges of the drawing."""
-        a = self(np.clip(np.array([lower[0], upper[1]]), self.lower, self.upper))
-        b = self(np.clip(np.array([upper[0], lower[1]]), self.lower, self.upper))
-        return {
-            "x": float(a[0]),
-            "y": float(a[1]),
-            "w": round(float(b[0] - a[0]), 1),
-            "h": round(float(b[1] - a[1]), 1),
-        }
+    def corners(self, lower: Points, upper: Points) -> Points:
+        """(4,) x0, y0, x1, y1 in units of a box in metres, cut at the edges of the drawing."""
+        ends = np.array([[lower[0], upper[1]], [upper[0], lower[1]]])
+        return self(np.clip(ends, self.lower, self.upper)).reshape(4)
 
     def ticks(self, axis: int) -> list[tuple[float, str]]:
         """Position in units and words of round metres along an axis."""
@@ -197,13 +191,11 @@ def make_plan(
         scale=(round(metres * frame.scale, 1), f"{metres:g} m"),
     )
     if cells is not None:
-        plan.image = {**frame.rectangle(cells.lower, cells.upper), "uri": cells.uri}
-    plan.rooms = [
-        {"name": r.label, **frame.rectangle(np.array(r.data["lower"]), np.array(r.data["upper"]))} for r in rooms
-    ]
+        plan.image = {**_rectangle(frame.corners(cells.lower, cells.upper)), "uri": cells.uri}
     for track in tracks:
         _add_track(plan, frame, track)
-    _add_objects(plan, frame, objects)
+    names = _add_rooms(plan, frame, rooms, objects)
+    _add_objects(plan, frame, objects, names)
     plan.views = [(v.anchor, v.text, _wedge(frame, v), time_colour(v.moment)) for v in views]
     for anchor, event in events:
         x, y = frame(np.asarray(event.position)[:2]).tolist()
@@ -211,21 +203,46 @@ def make_plan(
     return plan
 
 
-def _add_objects(plan: Plan, frame: _Frame, objects: Sequence[Recall]) -> None:
+def _add_rooms(plan: Plan, frame: _Frame, rooms: Sequence[Recall], objects: Sequence[Recall]) -> Points:
+    """Rectangles and names, each name where it covers few objects; returns (N, 4) boxes of the names."""
+    things = [frame.corners(np.array(o.data["lower"]), np.array(o.data["upper"])) for o in objects]
+    dots = [np.tile(frame(np.asarray(o.position)[:2]), 2) + [-5, -5, 5, 5] for o in objects]
+    taken = np.array([*things, *dots]).reshape(-1, 4)
+    boxes = []
+    for room in rooms:
+        name, corners = _short(room.label), frame.corners(np.array(room.data["lower"]), np.array(room.data["upper"]))
+        half = np.array([len(name) * _FONT * 0.6 + 6, _FONT + 2]) / 2
+        x, y = place_inside(corners, 2 * float(half[0]), 2 * float(half[1]), taken)
+        boxes.append(np.array([x - half[0], y - half[1], x + half[0], y + half[1]]))
+        plan.rooms.append(
+            {"name": name, "name_x": round(x, 1), "name_y": round(y + _FONT * 0.35, 1), **_rectangle(corners)}
+        )
+    return np.array(boxes).reshape(-1, 4)
+
+
+def _add_objects(plan: Plan, frame: _Frame, objects: Sequence[Recall], taken: Points) -> None:
     """Dots, footprints and labels; a label that finds no room becomes the object's number, or nothing."""
     dots = frame(np.array([np.asarray(o.position)[:2] for o in objects]).reshape(-1, 2))
-    names = [o.label if len(o.label) <= _MAX_LABEL else o.label[: _MAX_LABEL - 1] + "\u2026" for o in objects]
-    texts = [(f"{n} {name}", str(n)) for n, name in enumerate(names, 1)]
+    texts = [(f"{n} {_short(item.label)}", str(n)) for n, item in enumerate(objects, 1)]
     widths = [[len(text) * _FONT * 0.56 + 4 for text in pair] for pair in texts]
-    places = place_labels(dots, widths, _FONT + 1, (plan.width, plan.height))
+    places = place_labels(dots, widths, _FONT + 1, (plan.width, plan.height), taken)
     for item, dot, pair, place in zip(objects, dots.tolist(), texts, places, strict=True):
         label = None
         if place is not None:
-            choice, x, y = place
-            far = np.hypot(*(np.array([x, y]) - dot) / [widths[0][choice] / 2 + 12, _FONT + 8]) > 1.0
-            label = {"text": pair[choice], "x": round(x, 1), "y": round(y + _FONT * 0.35, 1), "line": bool(far)}
-        footprint = frame.rectangle(np.array(item.data["lower"]), np.array(item.data["upper"]))
+            x, y = round(place.x, 1), round(place.y + _FONT * 0.35, 1)
+            label = {"text": pair[place.choice], "x": x, "y": y, "line": place.far}
+        footprint = _rectangle(frame.corners(np.array(item.data["lower"]), np.array(item.data["upper"])))
         plan.objects.append({"item": item, "x": dot[0], "y": dot[1], "footprint": footprint, "label": label})
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _MAX_LABEL else name[: _MAX_LABEL - 1] + "\u2026"
+
+
+def _rectangle(corners: Points) -> dict[str, float | str]:
+    """x0, y0, x1, y1 as x, y, width and height."""
+    x, y, right, bottom = corners.tolist()
+    return {"x": x, "y": y, "w": round(right - x, 1), "h": round(bottom - y, 1)}
 
 
 def _add_track(plan: Plan, frame: _Frame, track: Track) -> None:
