@@ -38,11 +38,9 @@ def rooms(asked: Asked) -> Answer:
 
 def where_self(asked: Asked) -> Answer:
     """Where am I, where were you?"""
-    frames = [f for f in asked.find.labelled((), ("keyframe", "event"), asked.between_ns) if _is_pose(f)]
-    if asked.between_ns is not None and not frames:  # no stored view in that time: the last before it still holds
-        frames = [
-            f for f in asked.find.labelled((), ("keyframe", "event"), (None, asked.between_ns[1])) if _is_pose(f)
-        ][-1:]
+    frames = asked.find.poses(asked.between_ns)
+    if asked.between_ns is not None and not frames:  # nothing in that time: the last before it still holds
+        frames = asked.find.poses((None, asked.between_ns[1]))[-1:]
     if not frames:
         return asked.not_known("I have no view and no event that says where the body was")
     found = asked.chosen(frames[::-1] if asked.question.order != "first" else frames, "self")
@@ -59,15 +57,11 @@ def where_self(asked: Asked) -> Answer:
     return asked.known(f"The body was {say.several(found, tell)}", found)
 
 
-def _is_pose(item: Recall) -> bool:
-    return item.position is not None and (item.kind == "keyframe" or "T_world_body" in item.data)
-
-
 def when_self(asked: Asked) -> Answer:
     """When were you in the kitchen?"""
     room = asked.question.room
     assert room is not None
-    found = [f for f in asked.find.labelled((room,), ("keyframe", "event"), asked.between_ns) if _is_pose(f)]
+    found = asked.find.poses(asked.between_ns, (room,))
     found = asked.ordered(found, newest_first=True)
     if not found:
         return asked.not_known(f"I have no view from inside the {room}{say.window(asked.between_ns, asked.clock)}")

@@ -102,6 +102,11 @@ class Finder:
         query = Query(labels=tuple(labels), kinds=kinds, between_ns=between_ns)
         return self.memory.records.in_order(query, (), newest_first=False, limit=MANY)
 
+    def poses(self, between_ns: Between | None = None, labels: Sequence[str] = ()) -> list[Recall]:
+        """Views and events that say where the body was, oldest first."""
+        found = self.labelled(labels, ("keyframe", "event"), between_ns)
+        return [f for f in found if f.position is not None and (f.kind == "keyframe" or "T_world_body" in f.data)]
+
     def events(
         self,
         verb: str = "",

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from embodmem.ask import words as w
 from embodmem.ask.clauses import Clause, split_clauses
 from embodmem.ask.reader import Reading, read
 from embodmem.ask.times import Clock, Span, TimeNotKnown, find_time, read_time
@@ -58,7 +59,7 @@ class Question:
         words: What else says which event is meant.
         between_ns: (from, until) asked about, ends included; either is None where open.
         anchors: Events that bound the time asked about.
-        order: "first", "last" or "previous" of several, or "".
+        order: "first", "last", "previous" or "nearest" of several, or "".
         problem: Why it cannot be answered, or "".
     """
 
@@ -162,7 +163,9 @@ def _reference(clause: Clause, vocabulary: Vocabulary, main: Reading) -> Referen
 
 def _decide(text: str, r: Reading) -> Question:
     """Which question it is, from its first words and from what it speaks of."""
-    kind, about = _KINDS[r.asks](r) if r.asks in _KINDS else ("other", "everything")
+    kind, about = _KINDS[r.asks](r)
+    if (r.negated and r.asks != "yes_no") or (r.unknown and w.STATES.issuperset(r.unknown) and about == "objects"):
+        kind, about = _NONE  # what is not so, and how things are, is no question of place or time
     words = r.leftover if about in ("events", "told", "everything") or kind == "other" else ()
     unknown = () if about in ("events",) and not r.unknown_landmark else r.unknown
     return Question(
@@ -186,7 +189,9 @@ _SEEING = ("", "see", "know")
 
 def _where(r: Reading) -> tuple[str, str]:
     named = bool(r.labels or r.unknown)
-    if not named and not r.generic:
+    if not named and r.generic and not r.verb:
+        return "what", "objects"  # "where are all my things?"
+    if not named:
         return ("where", "self") if r.subject in ("i", "you", "we", "robot") and r.verb in ("", "go", "do") else _NONE
     if r.verb == "move":
         return "where", "moves"
@@ -277,6 +282,11 @@ def _why(r: Reading) -> tuple[str, str]:
     return "why", "events"
 
 
+def _bare(r: Reading) -> tuple[str, str]:
+    """No question word: "the mug in the kitchen" asks where it is."""
+    return ("where", "objects") if r.labels and not (r.verb or r.leftover) else _NONE
+
+
 _NONE = ("other", "everything")
 _KINDS: dict[str, Callable[[Reading], tuple[str, str]]] = {
     "where": _where,
@@ -288,4 +298,5 @@ _KINDS: dict[str, Callable[[Reading], tuple[str, str]]] = {
     "what": _what,
     "yes_no": _yes_no,
     "why": _why,
+    "": _bare,
 }

@@ -25,6 +25,9 @@ _ORDERS = {
 }
 
 
+_NEAREST = {"closest", "nearest"}
+
+
 @dataclass(slots=True)
 class Reading:
     """What a clause speaks of; see `Question` for the fields of the same name.
@@ -34,6 +37,7 @@ class Reading:
         subject: "you", "i", ... or "".
         generic: It speaks of "things" or "anything".
         there: It says "there".
+        negated: It holds a negation.
         counts_rooms: It speaks of rooms as such.
         changes: It asks for changes of any kind, not only for moves.
         unknown_landmark: What it is on or in has no name in the memory.
@@ -53,6 +57,7 @@ class Reading:
     room: str | None = None
     generic: bool = False
     there: bool = False
+    negated: bool = False
     counts_rooms: bool = False
     changes: bool = False
     unknown_landmark: bool = False
@@ -71,10 +76,13 @@ def read(text: str, vocabulary: Vocabulary) -> Reading:
             r.used.update(range(len(w.tokens(found[0]))))
             break
     said = w.tokens(text)
-    r.generic = bool(w.GENERIC & set(said))
+    r.generic = bool(w.THINGS & set(said))
+    r.negated = bool(w.NEGATIONS & set(said))
     r.there = "there" in said
     r.changes = bool({"changed", "change", "different", "new"} & set(said))
     r.order = next((_ORDERS[word] for word in said if word in _ORDERS), "")
+    if _NEAREST & set(said):
+        r.order = "nearest"
     r.subject = next((word for word in said if word in w.SUBJECTS and word not in ("it", "one")), "")
     _mentions(said, vocabulary, r)
     _verb(said, r)
@@ -102,6 +110,9 @@ def _mentions(said: list[str], vocabulary: Vocabulary, r: Reading) -> None:
             r.used.update(range(begin, i))
         elif relation and relation not in ("to", "with") and not _is_particle(said, begin):
             r.relation, r.landmark = relation, names
+            r.used.update(range(begin, i))
+        elif relation == "to" and _NEAREST & set(said):
+            r.relation, r.landmark = "near", names  # "the closest thing to the sofa"
             r.used.update(range(begin, i))
         elif relation == "to" and r.labels:
             r.used.update(range(begin, i))  # "moved the mug to the table": the table is no second target

@@ -107,7 +107,7 @@ class Asked:
         hints = [
             near
             for name in self.question.unknown
-            for near in difflib.get_close_matches(name, self.vocabulary.labels, n=1, cutoff=0.75)
+            for near in difflib.get_close_matches(name, self.vocabulary.labels, n=1, cutoff=0.8)
         ]
         hint = f" (did you mean {say.join(hints, 'or')}?)" if hints else ""
         return self.not_known(f"I have never seen {say.asked_for(self.question)}{hint}")
@@ -115,7 +115,9 @@ class Asked:
     def _aside(self, recalls: Sequence[Recall]) -> str:
         said = {word for item in recalls for word in tokens(f"{item.label} {item.text}".lower())}
         missing = [word for word in self.question.attributes if word not in said]
-        return f" (I do not know which is {say.join(missing)}.)" if missing and recalls else ""
+        aside = f" (I do not know which is {say.join(missing)}.)" if missing and recalls else ""
+        strange = [name for name in self.question.unknown if not set(name.split()) <= said]
+        return aside + (f" (I know nothing of {say.join(strange, 'or')}.)" if strange and self.question.labels else "")
 
     def ordered(self, items: list[Recall], newest_first: bool = False) -> list[Recall]:
         """Items given oldest first, in the order that the question asks for: the first, the last, or all."""

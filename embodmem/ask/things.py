@@ -22,17 +22,31 @@ def where_things(asked: Asked) -> Answer:
         return _where_then(asked, items)
     if q.order == "first" and items:
         return _where_first(asked, items)
+    if q.order == "nearest":
+        items = _nearest(asked, items)
     items = asked.chosen([_placed(asked, item) for item in items])
     news = _news(asked, items)
     if not items:
         return _where_by_words(asked)
     if len(items) == 1:
         text = _sentence(items[0])
+    elif len({item.label for item in items}) > 1:
+        text = say.several(items, _sentence)
     else:
         text = f"There are {say.plural(items[0].label, len(items))}: {say.several(items, lambda item: item.text)}"
     if news:
         text += f"; since then: {asked.events_text(news)}"
     return asked.known(text, [*items, *news])
+
+
+def _nearest(asked: Asked, items: Sequence[Recall]) -> list[Recall]:
+    """The one that is nearest to where the body was last."""
+    poses = [pose for pose in asked.find.poses() if pose.position is not None]
+    here = [item for item in items if item.position is not None and not item.data.get("vanished")]
+    if not poses or not here:
+        return list(items)
+    at = poses[-1].position
+    return [min(here, key=lambda item: float(np.linalg.norm(np.asarray(item.position) - at)))]
 
 
 def _sentence(item: Recall) -> str:

@@ -29,12 +29,17 @@ FUNCTION_WORDS = DETERMINERS | _set(
     "please ok okay hey now currently presently exactly right just ever also still again already else only before "
     "after since until till while during between today lately recently really actually currently together anywhere "
     "somewhere everywhere inside outside around back yet ago robot top next close "
-    "usually normally often always sometimes never"
+    "usually normally often always sometimes never anyone anybody someone somebody nobody user people closest nearest"
 )
 GENERIC = _set(
     "thing things object objects item items stuff something anything everything nothing ones kind kinds sort place "
     "places time times event events action actions"
 )
+THINGS = _set("thing things object objects item items stuff something anything everything nothing")
+STATES = _set(
+    "empty full clean dirty open closed broken big small heavy light hot cold red green blue black white free"
+)
+NEGATIONS = _set("not never except without neither nor")
 FIRST = _set("first earliest originally initially oldest")
 LAST = _set("last latest lastly newest recent finally")
 PREVIOUS = _set("previously earlier formerly")
