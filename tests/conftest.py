@@ -25,7 +25,7 @@ def make_records(tmp_path: Path) -> Iterator[Callable[[], Records]]:
 
     def make() -> Records:
         stores.append(Store(tmp_path / f"records-{len(stores)}.mem"))
-        return Records(stores[-1], HashingEncoder(64))
+        return Records(stores[-1], HashingEncoder())
 
     yield make
     for store in stores:

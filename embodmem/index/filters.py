@@ -83,7 +83,8 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
 def _boxes(query: Query) -> list[NDArray[np.float64]]:
     boxes = [] if query.within is None else [query.within]
     if query.near is not None and query.radius_m is not None:
-        reach = query.radius_m + 4 * np.spacing(np.abs(query.near) + query.radius_m)  # `matching` is exact, this is not
+        # Wider by what rounding may take: `matching` is exact.
+        reach = query.radius_m + 1e-12 * (np.abs(query.near) + query.radius_m)
         boxes.append(np.stack([query.near - reach, query.near + reach]))
     return boxes
 
