@@ -38,11 +38,22 @@ def write_report(
 
     Raises:
         InvalidInput: The folder of `path` does not exist, or `questions` is one string.
+        EmbodmemError: What `embodmem.ask.ask` raises for a question.
+    """
+    target = checked_path(path)
+    target.write_text(render_report(memory, questions=questions, title=title, config=config), encoding="utf-8")
+
+
+def checked_path(path: str | os.PathLike[str]) -> Path:
+    """A path that can be written to.
+
+    Raises:
+        InvalidInput: Its folder does not exist, or it is a folder itself.
     """
     target = Path(path)
-    if not target.parent.is_dir():
-        raise InvalidInput(f"report: wanted a path in a folder that exists, got {target}")
-    target.write_text(render_report(memory, questions=questions, title=title, config=config), encoding="utf-8")
+    if not target.parent.is_dir() or target.is_dir():
+        raise InvalidInput(f"report: wanted the path of a file in a folder that exists, got {target}")
+    return target
 
 
 def render_report(
