@@ -19,6 +19,7 @@ from embodmem_envs.world import driven
 
 Array = NDArray[np.float64]
 Goal = Callable[[Array], bool]
+_Key = tuple[float, int, int, int]
 
 VIEW_M = 1.9
 """A stop of a tour counts as near enough to furniture within this distance, metres."""
@@ -87,7 +88,8 @@ class Guide:
         """Drive to an object, face it and pick it up.
 
         Raises:
-            InvalidInput: No such object, the robot carries something, or no way leads there.
+            InvalidInput: No such object, the robot carries something, or it cannot be got at, be it that no way leads
+                there or that another object in front of it is always nearer to the gripper.
         """
         world = self._house.world
         item = world.items.get(name)
@@ -185,9 +187,9 @@ class Guide:
     def _search(self, start: Array, towards: Array, goal: Goal, name: str) -> list[Action]:
         """The actions that lead from `start` to a pose that meets `goal`.
 
-        A* (Hart et al., IEEE Trans. SSC 1968) over what the discrete actions do exactly, poses within 5 cm and half a
-        turn taken as one. The distance left is that of a flood fill from `towards`, which overrates it somewhat: the
-        way found is not always the shortest, but it is found soon.
+        A* (Hart et al., IEEE Trans. SSC 1968) over what the discrete actions do exactly; poses with one heading in
+        one cell are taken as one. The distance left is that of a flood fill from `towards`, which overrates it
+        somewhat: the way found is not always the shortest, but it is found soon.
         """
         obstacles, grid = self._house.world.obstacles(), self._grid()
         steps = grid.flood(towards, ROBOT_RADIUS_M - CELL_M)  # wider than the robot, so that every pose is on it
@@ -197,15 +199,17 @@ class Guide:
         def ahead(pose: Array) -> float:
             return float(steps[grid.cell(pose)]) * CELL_M / self._forward_m * _HASTE
 
-        def key(pose: Array) -> tuple[int, int, int]:
-            count = round(2 * np.pi / self._turn_rad)
-            return round(pose[0] / CELL_M), round(pose[1] / CELL_M), round(pose[2] / self._turn_rad) % count
+        count = round(2 * np.pi / self._turn_rad)
+
+        def key(pose: Array) -> _Key:
+            cell = CELL_M if np.hypot(*(pose[:2] - towards)) > 1.0 else CELL_M / 2  # finer where the goal is
+            return cell, round(pose[0] / cell), round(pose[1] / cell), round(pose[2] / self._turn_rad) % count
 
         if not np.isfinite(ahead(start)):
             raise InvalidInput(f"guide: no way to {name} from {np.round(start, 2).tolist()} (x, y, yaw)")
         order = itertools.count()
         queue = [(ahead(start), next(order), 0, start)]
-        came: dict[tuple[int, int, int], tuple[tuple[int, int, int], Action] | None] = {key(start): None}
+        came: dict[_Key, tuple[_Key, Action] | None] = {key(start): None}
         while queue and len(came) < _MAX_EXPANSIONS:
             _, _, cost, pose = heapq.heappop(queue)
             if goal(pose):
@@ -217,7 +221,10 @@ class Guide:
                     continue
                 came[key(then)] = (key(pose), action)
                 heapq.heappush(queue, (cost + 1 + ahead(then), next(order), cost + 1, then))
-        raise InvalidInput(f"guide: no way to {name} from {np.round(start, 2).tolist()} (x, y, yaw)")
+        raise InvalidInput(
+            f"guide: no way to {name} from {np.round(start, 2).tolist()} (x, y, yaw): the way is blocked, or from "
+            f"everywhere something else is nearer"
+        )
 
 
 def _unwind(came: dict[Any, Any], key: Any) -> list[Action]:
