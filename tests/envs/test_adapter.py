@@ -8,10 +8,9 @@ import pytest
 pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")
 
+from embodmem.errors import InvalidInput
 from embodmem_envs import Adapter, HouseAdapter
 from embodmem_envs.adapter import optical_from_mujoco
-
-from embodmem.errors import InvalidInput
 
 
 def test_adapter_keeps_the_protocol_and_gives_a_percept(house: Any) -> None:

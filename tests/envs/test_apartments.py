@@ -9,12 +9,11 @@ from hypothesis import strategies as st
 
 pytest.importorskip("gymnasium")
 
+from embodmem.errors import InvalidInput
 from embodmem_envs.catalogue import OBJECTS, Part, bounds
 from embodmem_envs.grid import Grid, clearance, overlaps
 from embodmem_envs.layout import HEIGHT_M, ROBOT_RADIUS_M, Layout, make_layout
 from embodmem_envs.placing import MAX_OBJECTS, floor_blocks, make_items, rectangles
-
-from embodmem.errors import InvalidInput
 
 seeds = st.integers(0, 10_000)
 

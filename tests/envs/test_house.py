@@ -13,10 +13,10 @@ pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")
 
 import gymnasium
-from embodmem_envs import Action, HouseConfig
 from gymnasium.utils.env_checker import check_env
 
 from embodmem.errors import ConfigError, EmbodmemError, InvalidInput
+from embodmem_envs import Action, HouseConfig
 
 ID = "EmbodMem/House-v0"
 SMALL = {"width": 32, "height": 24, "n_objects": 12}

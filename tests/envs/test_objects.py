@@ -10,11 +10,10 @@ import pytest
 pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")
 
+from embodmem.errors import InvalidInput
 from embodmem_envs import Action, HouseAdapter
 from embodmem_envs.placing import GRASP_M, HELD, gripper_point, item_in_reach
 from embodmem_envs.tour import Guide
-
-from embodmem.errors import InvalidInput
 
 
 def state_of(house: Any, name: str) -> Any:

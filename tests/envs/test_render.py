@@ -8,12 +8,11 @@ import pytest
 pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")
 
+from embodmem.geometry import backproject, look_at, transform_points
 from embodmem_envs import HouseAdapter
 from embodmem_envs.catalogue import Part
 from embodmem_envs.layout import HEIGHT_M, WALL_M
 from embodmem_envs.render import RayRenderer, camera_of, normals_from_depth
-
-from embodmem.geometry import backproject, look_at, transform_points
 
 PANE_M = 0.006  # window panes stand out from the wall by 5 mm
 

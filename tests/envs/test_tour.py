@@ -9,9 +9,9 @@ pytest.importorskip("gymnasium")
 pytest.importorskip("mujoco")
 
 import gymnasium
-from embodmem_envs.tour import Guide
 
 from embodmem.errors import InvalidInput
+from embodmem_envs.tour import Guide
 
 
 @pytest.mark.parametrize("seed", [0, 1])
