@@ -114,9 +114,10 @@ def _answer(memory: EmbodiedMemory, question: Question, vocabulary: Vocabulary, 
         limits = {"before": (None, begin - 1), "after": (end + 1, None), "during": (begin, end)}[reference.side]
         between = _both(between, limits)
         anchors += items
-    if between is not None and None not in between and between[0] > between[1]:  # type: ignore[operator]
+    if between is not None and between[0] is not None and between[1] is not None and between[0] > between[1]:
         return asked.not_known("the time asked about ends before it begins")
-    return rule(replace(asked, between_ns=between, anchor_ids=tuple(item.id for item in anchors)))
+    known = tuple(name for item in anchors for name in (item.id, *item.evidence))
+    return rule(replace(asked, between_ns=between, anchor_ids=known))
 
 
 def _both(a: Between | None, b: Between) -> Between:

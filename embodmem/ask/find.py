@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 NEAR_M = 1.0
 """Two things whose boxes are at most this far apart are near each other, metres."""
 MANY = 1_000_000
+_POINT = re.compile(r"\((-?\d+\.\d+), (-?\d+\.\d+), (-?\d+\.\d+)\) m")
+"""A position as the texts of moves tell it."""
 _BOUNDS = {"begin", "began", "begun", "start", "started", "finish", "finished", "end", "ended", "complete", "completed"}
 
 
@@ -302,8 +305,12 @@ def _stay_since(begin: int, item: Recall, moves: list[Recall], laid: list[Recall
     if done:
         return Stay(done[-1].position, begin, None, relations, (*proof, done[-1].id))
     known = [f for f in facts if f.position is not None and f.data["valid_from_ns"] < moves[0].first_seen_ns]
-    words = "" if known else moves[0].text.partition(" moved from ")[2].partition(" to ")[0]
-    return Stay(known[0].position if known else None, begin, None, relations, (*proof, moves[0].id), words)
+    if known:
+        return Stay(known[0].position, begin, None, relations, (*proof, moves[0].id))
+    words = moves[0].text.partition(" moved from ")[2].partition(" to ")[0]
+    told = _POINT.search(words)
+    position = np.array([float(value) for value in told.groups()]) if told else None
+    return Stay(position, begin, None, relations, (*proof, moves[0].id), "" if told else words)
 
 
 def _until(fact: Recall) -> int:

@@ -40,7 +40,7 @@ class Asked:
         clock: Tells times.
         vocabulary: The names that the memory knows.
         between_ns: The time asked about, its anchors resolved; None when none is.
-        anchor_ids: Ids of the events that the question names to bound the time.
+        anchor_ids: Ids of the events that the question names to bound the time, and of what those rest on.
     """
 
     question: Question

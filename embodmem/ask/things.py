@@ -135,11 +135,13 @@ def _where_then(asked: Asked, items: Sequence[Recall]) -> Answer:
     """Where things were at another time than now."""
     q = asked.question
     found: list[Recall] = []
+    # "Before you picked up the book" is about the book that was picked up, not about its like.
+    items = [item for item in items if item.id in asked.anchor_ids] or items
     for item in items:
         stays = asked.find.stays(item)
         if q.order == "previous" and asked.between_ns is None:
-            earlier = stays[:-1]
-            stays = ([stay for stay in earlier if stay.position is not None] or earlier)[-1:]
+            # A place counts for more than a hand or a word.
+            stays = sorted(stays[:-1], key=lambda stay: (stay.position is not None, bool(stay.words)))[-1:]
         else:
             begin, end = asked.between_ns or (None, None)
             stays = [

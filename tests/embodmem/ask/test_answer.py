@@ -237,6 +237,23 @@ def test_the_body(memory: EmbodiedMemory) -> None:
     assert ask(memory, "when were you in the kitchen?").text.startswith("I was in the kitchen at 10:15:10")
 
 
+def test_the_nearest_one(memory: EmbodiedMemory) -> None:
+    np.testing.assert_allclose(places(ask(memory, "where is the nearest mug?")), [MUG], atol=0.03)
+
+
+def test_an_anchor_tells_which_of_two() -> None:
+    with EmbodiedMemory() as made:
+        live(made)
+        T = np.eye(4)
+        T[:3, 3] = (0.6, 0.8, 1.0)  # beside the other mug
+        pick = Event(
+            stamp_ns=START_NS + 940 * S, kind="pick", text="picked up the mug", objects=("mug",), T_world_body=T
+        )
+        made.write(pick)
+        answer = ask(made, "where was the mug before you picked it up?")
+    np.testing.assert_allclose(places(answer), [OTHER_MUG], atol=0.03)
+
+
 def test_k_bounds_the_recalls_and_not_the_count(memory: EmbodiedMemory) -> None:
     answer = ask(memory, "what is in the kitchen?", k=2)
     assert len(answer.recalls) == 2 and answer.text.startswith("6 things in the kitchen")
