@@ -72,7 +72,7 @@ def floor_ms(frames: list[Frame], config: SpatialConfig) -> tuple[float, float]:
         bricks.append(np.count_nonzero(octree.bricks().last_seen_ns == stamp))
     moved = CAMERA.width * CAMERA.height * 4 + 2 * float(np.mean(bricks)) * 2048
     source = np.ones(1 << 22, np.float32)
-    target = np.empty_like(source)
+    target = source.copy()
     begin = time.perf_counter()
     for _ in range(10):
         np.copyto(target, source)
