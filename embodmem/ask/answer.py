@@ -25,13 +25,13 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("where", "moves"): happenings.moves,
     ("where", "self"): around.where_self,
     ("when", "seen"): things.when_seen,
-    ("when", "events"): happenings.when_events,
+    ("when", "events"): happenings.events,
     ("when", "moves"): happenings.moves,
     ("when", "told"): happenings.told,
     ("when", "self"): around.when_self,
     ("what", "objects"): things.what_things,
     ("what", "seen"): happenings.what_seen,
-    ("what", "events"): happenings.what_events,
+    ("what", "events"): happenings.events,
     ("what", "moves"): happenings.moves,
     ("what", "changes"): happenings.changes,
     ("what", "told"): happenings.told,
@@ -39,20 +39,20 @@ _RULES: dict[tuple[str, str], Rule] = {
     ("what", "rooms"): around.rooms,
     ("what", "everything"): happenings.everything,
     ("how_many", "objects"): things.how_many_things,
-    ("how_many", "events"): happenings.how_many_events,
+    ("how_many", "events"): happenings.events,
     ("how_many", "moves"): happenings.moves,
     ("how_many", "rooms"): around.rooms,
     ("how_often", "seen"): things.how_often_seen,
-    ("how_often", "events"): happenings.how_many_events,
+    ("how_often", "events"): happenings.events,
     ("how_often", "moves"): happenings.moves,
     ("is_there", "objects"): things.is_there_things,
     ("is_there", "told"): happenings.told,
-    ("did", "events"): happenings.did_events,
+    ("did", "events"): happenings.events,
     ("did", "moves"): happenings.moves,
     ("did", "changes"): happenings.changes,
     ("did", "holder"): around.holder,
     ("who", "holder"): around.holder,
-    ("who", "events"): happenings.who_events,
+    ("who", "events"): happenings.events,
     ("who", "moves"): happenings.moves,
 }
 
@@ -99,7 +99,7 @@ def ask(
 
 def _answer(memory: EmbodiedMemory, question: Question, vocabulary: Vocabulary, clock: Clock, k: int) -> Answer:
     find = Finder(memory)
-    asked = Asked(question, find, clock, vocabulary, question.between_ns)
+    asked = Asked(question, find, clock, vocabulary, question.between_ns, k=k)
     if question.problem:
         return asked.not_known(question.problem)
     rule = _RULES.get((question.kind, question.about))

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.ask.question import Between, Reference
-from embodmem.ask.words import tokens, verb_forms
+from embodmem.ask.search import EventSearch, event_numbers
+from embodmem.ask.words import tokens
 from embodmem.types import Query, Recall
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 NEAR_M = 1.0
 """Two things whose boxes are at most this far apart are near each other, metres."""
 MANY = 1_000_000
+_LATEST = 50
+"""Of views and events, so many are enough to find the latest that has a pose."""
 _POINT = re.compile(r"\((-?\d+\.\d+), (-?\d+\.\d+), (-?\d+\.\d+)\) m")
 """A position as the texts of moves tell it."""
 _BOUNDS = {"begin", "began", "begun", "start", "started", "finish", "finished", "end", "ended", "complete", "completed"}
@@ -93,11 +96,6 @@ class Finder:
 
         return [fact for fact in found if fits(fact)]
 
-    def by_words(self, words: str, kinds: tuple[str, ...], between_ns: Between | None = None) -> list[Recall]:
-        """Events or keyframes that hold all these words, oldest first."""
-        numbers = self.memory.records.match(Query(text=words, kinds=kinds, between_ns=between_ns))
-        return sorted(self.memory.records.get(numbers), key=lambda item: item.first_seen_ns)
-
     def labelled(
         self, labels: Sequence[str], kinds: tuple[str, ...], between_ns: Between | None = None
     ) -> list[Recall]:
@@ -106,36 +104,20 @@ class Finder:
         return self.memory.records.in_order(query, (), newest_first=False, limit=MANY)
 
     def poses(self, between_ns: Between | None = None, labels: Sequence[str] = ()) -> list[Recall]:
-        """Views and events that say where the body was, oldest first."""
-        found = self.labelled(labels, ("keyframe", "event"), between_ns)
+        """Views and events that say where the body was, oldest first; without a time and a label the latest few."""
+        query = Query(labels=tuple(labels), kinds=("keyframe", "event"), between_ns=between_ns)
+        limit = _LATEST if between_ns is None and not labels else MANY
+        found = self.memory.records.in_order(query, (), newest_first=True, limit=limit)[::-1]
         return [f for f in found if f.position is not None and (f.kind == "keyframe" or "T_world_body" in f.data)]
 
-    def events(
-        self,
-        verb: str = "",
-        labels: Sequence[str] = (),
-        words: Sequence[str] = (),
-        room: str | None = None,
-        between_ns: Between | None = None,
-    ) -> list[Recall]:
-        """Events in which this was done, to these things, there and then. Oldest first."""
-        forms = verb_forms(verb) if verb and verb != "do" else ()
-        kinds = tuple({form + ending for form in forms for ending in ("", "d", "ed")})
-        said = " ".join(words)
-        found: dict[str, Recall] = {}
-        for text, query_kinds in [(said, kinds)] * bool(kinds) + [
-            (f"{form} {said}", ("event",)) for form in forms or ("",)
-        ]:
-            for query in _about(labels, text.strip(), query_kinds, between_ns):
-                found.update((item.id, item) for item in self._matching(query))
-        if room is not None:
-            found = {name: item for name, item in found.items() if _was_in(item, room)}
-        return sorted(found.values(), key=lambda item: (item.first_seen_ns, int(item.id.partition(":")[2])))
+    def numbers(self, what: EventSearch) -> list[int]:
+        """Row ids of the events that fit, oldest first."""
+        with self.memory.store.read() as db:
+            return event_numbers(db, what)
 
-    def _matching(self, query: Query) -> list[Recall]:
-        if query.text is None:
-            return self.memory.records.in_order(query, ("event",), newest_first=False, limit=MANY)
-        return self.memory.records.get(self.memory.records.match(query, ("event",)))
+    def events(self, what: EventSearch) -> list[Recall]:
+        """The events that fit, oldest first."""
+        return self.memory.records.get(self.numbers(what))
 
     def span(self, reference: Reference) -> tuple[int, int, list[Recall]] | None:
         """When the event that a question names began and ended, ns, and what says so; None when there is none."""
@@ -150,10 +132,11 @@ class Finder:
             return last.last_seen_ns, last.last_seen_ns, [last]
         if not reference.verb:
             return self._named_span(reference)
-        found = self.events(reference.verb, reference.labels, reference.words, reference.room)
-        if not found:
+        search = EventSearch(verb=reference.verb, labels=reference.labels, words=reference.words, room=reference.room)
+        numbers = self.numbers(search)
+        if not numbers:
             return None
-        chosen = found[0] if reference.order == "first" else found[-1]
+        (chosen,) = self.memory.records.get([numbers[0 if reference.order == "first" else -1]])
         return chosen.first_seen_ns, chosen.last_seen_ns, [chosen]
 
     def _named_span(self, reference: Reference) -> tuple[int, int, list[Recall]] | None:
@@ -163,10 +146,10 @@ class Finder:
             return self._visit(reference.room)
         if not words:
             return None
-        found = self.by_words(" ".join(words), ("event",))
+        found = self.events(EventSearch(words=words))
         rest = [word for word in words if word != reference.order]
         if not found and rest != words and rest:  # no text says "first": the first of all
-            found = self.by_words(" ".join(rest), ("event",))
+            found = self.events(EventSearch(words=rest))
         if not found:
             return None
         # "Began the first tour" and "finished the first tour" are two ends of one event.
@@ -248,22 +231,6 @@ class Finder:
             for i in order.tolist()
             if distance[i] <= NEAR_M
         ]
-
-
-def _about(labels: Sequence[str], text: str, kinds: tuple[str, ...], between_ns: Between | None) -> list[Query]:
-    """Queries for events of these kinds and words that are tagged with a label, or name it."""
-    base = Query(kinds=kinds, between_ns=between_ns, text=text or None)
-    if not labels:
-        return [base]
-    named = [replace(base, text=f"{text} {label}".strip()) for label in labels]
-    return [replace(base, labels=tuple(labels)), *named]
-
-
-def _was_in(item: Recall, room: str) -> bool:
-    if item.data.get("place", "").lower() == room.lower():
-        return True
-    said, name = tokens(item.text.lower()), tokens(room.lower())
-    return any(said[i : i + len(name)] == name for i in range(len(said)))
 
 
 def object_name(fact: Recall) -> str:

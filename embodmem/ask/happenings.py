@@ -4,26 +4,37 @@ from __future__ import annotations
 
 from embodmem.ask import phrases as say
 from embodmem.ask.reply import Answer, Asked
-from embodmem.ask.things import is_told, things, where_things
+from embodmem.ask.search import EventSearch
+from embodmem.ask.things import things, where_things
+from embodmem.index.filters import row_id
 from embodmem.types import Recall
 
 _NOT_DONE = ("told", "moved", "vanished")
 """Kinds of events that the agent did not do itself."""
 
 
-def _events(asked: Asked) -> list[Recall]:
-    """Events of what was asked, oldest first."""
+def _events(asked: Asked, newest_first: bool = True, *, placed: bool = False) -> tuple[list[Recall], int]:
+    """The events asked for, in the order asked for, and how many there are; as many are read as are wanted."""
     q = asked.question
-    verb = "" if q.verb == "do" else q.verb
-    labels = q.labels
-    found = asked.find.events(verb, labels, q.words, q.room, asked.between_ns)
-    if q.landmark:
-        names = {name.lower() for name in q.landmark}
-        found = [item for item in found if any(name in item.text.lower() for name in names)]
-    if q.verb == "do" and q.subject and not q.labels:
-        found = [item for item in found if item.data.get("kind") not in _NOT_DONE and item.data.get("source") != "user"]
-    anchors = set(asked.anchor_ids)
-    return [item for item in found if item.id not in anchors]
+    did = q.verb == "do"
+    mine = did and bool(q.subject) and not q.labels
+    search = EventSearch(
+        verb=q.verb,
+        labels=q.labels,
+        words=q.words,
+        room=q.room,
+        landmark=q.landmark,
+        between_ns=asked.between_ns,
+        without=_NOT_DONE if mine else (),
+        own=mine,
+    )
+    anchors = {row_id(name) for name in asked.anchor_ids}
+    numbers = asked.ordered([n for n in asked.find.numbers(search) if n not in anchors], newest_first)
+    if placed:
+        found = asked.find.memory.records.get(numbers)
+        found = [item for item in found if item.position is not None or item.data.get("place")]
+        return asked.chosen(found, "event"), len(found)
+    return asked.chosen(asked.find.memory.records.get(numbers[: max(asked.k, say.TOLD)]), "event"), len(numbers)
 
 
 def _no_event(asked: Asked) -> Answer:
@@ -31,55 +42,24 @@ def _no_event(asked: Asked) -> Answer:
     return asked.not_known(f"I remember no event of this kind ({say.event_asked_for(asked.question)}){when}")
 
 
-def what_events(asked: Asked) -> Answer:
-    """What did you do before you picked up the book? What happened since 10:00?"""
-    found = asked.chosen(asked.ordered(_events(asked), asked.backwards()), "event")
+def events(asked: Asked) -> Answer:
+    """What did you do before you picked up the book? When, how often, did you, who?"""
+    kind = asked.question.kind
+    found, total = _events(asked, asked.backwards() if kind == "what" else True)
     if not found:
         return _no_event(asked)
-    return asked.known(asked.events_text(found), found)
+    if kind == "who":
+        return asked.known(say.several(found, lambda i: f"{_who(i)}: {asked.events_text([i])}", total), found)
+    head = {"did": "yes: ", "how_many": f"{say.times(total)}: ", "how_often": f"{say.times(total)}: "}
+    return asked.known(head.get(kind, "") + asked.events_text(found, total), found)
 
 
 def where_events(asked: Asked) -> Answer:
     """Where did you put the book?"""
-    found = [item for item in _events(asked) if item.position is not None or item.data.get("place")]
-    found = asked.chosen(asked.ordered(found, newest_first=True), "event")
-    if not found:
-        if asked.question.labels:
-            return where_things(asked)
-        return _no_event(asked)
-    return asked.known(say.several(found, asked.event_word), found)
-
-
-def when_events(asked: Asked) -> Answer:
-    """When did you pick up the book?"""
-    found = asked.chosen(asked.ordered(_events(asked), newest_first=True), "event")
-    if not found:
-        return _no_event(asked)
-    return asked.known(asked.events_text(found), found)
-
-
-def how_many_events(asked: Asked) -> Answer:
-    """How often did you pick up the book?"""
-    found = asked.chosen(asked.ordered(_events(asked), newest_first=True), "event")
-    if not found:
-        return _no_event(asked)
-    return asked.known(f"{say.times(len(found))}: {asked.events_text(found)}", found)
-
-
-def did_events(asked: Asked) -> Answer:
-    """Did you pick up the book?"""
-    found = asked.chosen(asked.ordered(_events(asked), newest_first=True), "event")
-    if not found:
-        return _no_event(asked)
-    return asked.known(f"yes: {asked.events_text(found)}", found)
-
-
-def who_events(asked: Asked) -> Answer:
-    """Who picked up the mug?"""
-    found = asked.chosen(asked.ordered(_events(asked), newest_first=True), "event")
-    if not found:
-        return _no_event(asked)
-    return asked.known(say.several(found, lambda item: f"{_who(item)}: {asked.events_text([item])}"), found)
+    found, total = _events(asked, placed=True)
+    if found:
+        return asked.known(say.several(found, asked.event_word, total), found)
+    return where_things(asked) if asked.question.labels else _no_event(asked)
 
 
 def _who(item: Recall) -> str:
@@ -139,9 +119,8 @@ def told(asked: Asked) -> Answer:
     """What did I tell you about the keys?"""
     q = asked.question
     words = tuple(word for phrase in q.unknown for word in phrase.split()) if not q.labels else ()
-    found = [item for item in asked.find.labelled((), ("told",), asked.between_ns) if not (q.labels or words)]
-    if q.labels or words:
-        found = [e for e in asked.find.events("", q.labels, words, None, asked.between_ns) if is_told(e)]
+    search = EventSearch(kinds=("told",), labels=q.labels, words=words, between_ns=asked.between_ns)
+    found = asked.find.events(search)
     found = asked.chosen(asked.ordered(found, newest_first=True), "told")
     if not found:
         about = f" about {say.join([*q.labels, *q.unknown], 'or')}" if q.labels or q.unknown else ""

@@ -66,10 +66,10 @@ def evidence(items: Sequence[Recall], limit: int = 6) -> str:
     return f" [{', '.join(ids[:limit])}{', ...' if len(ids) > limit else ''}]" if ids else ""
 
 
-def several(items: Sequence[Recall], tell: Callable[[Recall], str]) -> str:
-    """The first few in words, and how many more there are."""
-    more = f"; and {len(items) - TOLD} more" if len(items) > TOLD else ""
-    return "; ".join(tell(item) for item in items[:TOLD]) + more
+def several(items: Sequence[Recall], tell: Callable[[Recall], str], total: int | None = None) -> str:
+    """The first few in words, and how many more there are of `total` (None: of these items)."""
+    more = (len(items) if total is None else total) - TOLD
+    return "; ".join(tell(item) for item in items[:TOLD]) + (f"; and {more} more" if more > 0 else "")
 
 
 def asked_for(question: Question) -> str:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from embodmem.ask import phrases as say
 from embodmem.ask.find import Finder
 from embodmem.ask.question import Between, Question
+from embodmem.ask.search import EventSearch
 from embodmem.ask.times import Clock
 from embodmem.ask.words import Vocabulary, tokens
 from embodmem.types import Recall
+
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +45,7 @@ class Asked:
         vocabulary: The names that the memory knows.
         between_ns: The time asked about, its anchors resolved; None when none is.
         anchor_ids: Ids of the events that the question names to bound the time, and of what those rest on.
+        k: How many recalls are wanted.
     """
 
     question: Question
@@ -49,6 +54,7 @@ class Asked:
     vocabulary: Vocabulary
     between_ns: Between | None
     anchor_ids: tuple[str, ...] = ()
+    k: int = 10
 
     def select(self, items: Sequence[Recall], related_too: bool = True) -> list[Recall]:
         """Of these objects those in the room, with the attributes and (`related_too`) by the landmark asked for."""
@@ -89,8 +95,8 @@ class Asked:
         words = tuple(word for phrase in q.unknown for word in phrase.split()) if not q.labels else ()
         if not (q.labels or words):
             return []
-        found = self.find.events("", q.labels, words, None, self.between_ns)
-        return [item for item in found if item.data.get("kind") not in ("moved", "vanished")]
+        without = ("moved", "vanished")
+        return self.find.events(EventSearch(labels=q.labels, words=words, between_ns=self.between_ns, without=without))
 
     def known(self, text: str, recalls: Sequence[Recall]) -> Answer:
         """An answer, with the ids that it rests on, and with what of the question was left aside."""
@@ -119,7 +125,7 @@ class Asked:
         strange = [name for name in self.question.unknown if not set(name.split()) <= said]
         return aside + (f" (I know nothing of {say.join(strange, 'or')}.)" if strange and self.question.labels else "")
 
-    def ordered(self, items: list[Recall], newest_first: bool = False) -> list[Recall]:
+    def ordered(self, items: list[_T], newest_first: bool = False) -> list[_T]:
         """Items given oldest first, in the order that the question asks for: the first, the last, or all."""
         order = self.question.order
         if order in ("last", "previous") or (newest_first and order != "first"):
@@ -136,9 +142,9 @@ class Asked:
             replace(item, score=1.0 / rank, why={channel: 1.0, **item.why}) for rank, item in enumerate(items, start=1)
         ]
 
-    def events_text(self, items: Sequence[Recall]) -> str:
+    def events_text(self, items: Sequence[Recall], total: int | None = None) -> str:
         """Events in words: "picked up the book (at 10:15:03, 5 s ago); ..."."""
-        return say.several(items, lambda item: f"{item.text} ({self.clock.when(item.first_seen_ns)})")
+        return say.several(items, lambda item: f"{item.text} ({self.clock.when(item.first_seen_ns)})", total)
 
     def event_word(self, item: Recall) -> str:
         """An event with its place and time."""

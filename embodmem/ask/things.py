@@ -10,6 +10,8 @@ import numpy as np
 from embodmem.ask import phrases as say
 from embodmem.ask.find import NEAR_M, Stay, object_name
 from embodmem.ask.reply import Answer, Asked
+from embodmem.ask.search import EventSearch
+from embodmem.ask.words import tokens
 from embodmem.index.filters import row_id
 from embodmem.types import Recall
 
@@ -91,7 +93,7 @@ def _news(asked: Asked, items: Sequence[Recall]) -> list[Recall]:
     if not items:
         return []
     since = max(item.last_seen_ns for item in items) + 1
-    told = [e for e in asked.find.events("tell", asked.question.labels, (), None, (since, None)) if is_told(e)]
+    told = asked.find.events(EventSearch(kinds=("told",), labels=asked.question.labels, between_ns=(since, None)))
     return asked.chosen(told[::-1][:1], "told")
 
 
@@ -272,7 +274,8 @@ def _nothing_there(asked: Asked) -> Answer:
                 f"I have not seen {say.asked_for(q)}, but know: {asked.events_text(told)}", asked.chosen(told, "told")
             )
         return asked.never_seen()
-    told = [e for e in asked.find.events("tell", q.landmark, (q.relation,), None, asked.between_ns) if is_told(e)]
+    told = asked.find.events(EventSearch(kinds=("told",), labels=q.landmark, between_ns=asked.between_ns))
+    told = [event for event in told if q.relation in tokens(event.text.lower())]
     if told and q.landmark:
         return asked.known(f"I was told: {asked.events_text(told[::-1])}", asked.chosen(told[::-1], "told"))
     return asked.not_known(f"I have seen nothing{_there(asked)}{say.window(asked.between_ns, asked.clock)}")
