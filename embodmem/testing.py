@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -223,16 +222,15 @@ def _check_recall(memory: Memory) -> None:
     for query in _nowhere():
         assert memory.recall(query) == [], f"{query}: wanted [] where nothing matches"
     assert [r.id for r in memory.recall("mug")] == [r.id for r in memory.recall(Query(text="mug"))]
-    questions: tuple[Query | str, ...] = ("mug", Query(near=np.zeros(3)))
     for k in (0, -1):
-        for question in questions:
-            _refused(InvalidInput, partial(memory.recall, question, k), f"recall with k = {k}")
+        for question in ("mug", Query(near=np.zeros(3))):
+            _refused(InvalidInput, f"recall with k = {k}", memory.recall, question, k)
     assert _all_answers(memory) == before, "recall: wanted the same answers for the same questions"
 
 
-def _refused(error: type[Exception], action: Callable[[], object], what: str) -> None:
+def _refused(error: type[Exception], what: str, action: Callable[..., object], *arguments: Any) -> None:
     try:
-        action()
+        action(*arguments)
     except error:
         return
     raise AssertionError(f"{what}: wanted {error.__name__}, got no error")
@@ -241,7 +239,7 @@ def _refused(error: type[Exception], action: Callable[[], object], what: str) ->
 def _check_stamps(memory: Memory) -> None:
     before = _all_answers(memory)
     for late in (_look(19 * 10**9, "ann", "late", _A, _A), _told(0, "ann", "told", "late", "late", _A)):
-        _refused(StampError, partial(memory.write, late), "write of an older stamp")
+        _refused(StampError, "write of an older stamp", memory.write, late)
         assert _all_answers(memory) == before, "write: wanted nothing kept of what was refused"
         assert memory.recall(Query(labels=("late",))) == [], "write: wanted nothing kept of what was refused"
     memory.write(_told(20 * 10**9, "ann", "told", "at the same moment", "mug", _A))
@@ -254,15 +252,14 @@ def _check_state(memory: Memory, other: Memory) -> None:
     other.load_state_dict(state)
     assert _all_answers(other) == _all_answers(memory), "load_state_dict: wanted the answers of the memory it came from"
     assert other.recall(Query(labels=("unicorn",))) == [], "load_state_dict: wanted the old content replaced"
-    _refused(
-        StampError, lambda: other.write(_told(0, "ben", "told", "late", "late", _B)), "write after load_state_dict"
-    )
+    late = _told(0, "ben", "told", "late", "late", _B)
+    _refused(StampError, "write after load_state_dict", other.write, late)
     other.write(_told(0, "dan", "told", "its stamps are those of the state", "mug", _B))
 
 
 def _check_forget(memory: Memory) -> None:
-    _refused(InvalidInput, lambda: memory.forget(Query()), "forget of an empty query")
-    _refused(InvalidInput, lambda: memory.forget(Query(near=np.zeros(3))), "forget of a query without a filter")
+    _refused(InvalidInput, "forget of an empty query", memory.forget, Query())
+    _refused(InvalidInput, "forget of a query without a filter", memory.forget, Query(near=np.zeros(3)))
     second = 10**9
     for query, untouched in (
         (Query(within=_region(_A)), Query(within=_region(_B))),
