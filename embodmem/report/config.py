@@ -9,9 +9,9 @@ from embodmem.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class ReportConfig:
-    """Bounds of a report. With the defaults and up to 20 questions a page stays below 6 MB, whatever the memory holds.
+    """Bounds of a report; what is left out is said on the page.
 
-    What is left out is said on the page.
+    With the defaults and up to 20 questions a page stays below 10 MB, whatever the memory holds; it is usually below 2.
 
     Raises:
         ConfigError: A bound is below 0, or a size below 1.
@@ -31,7 +31,7 @@ class ReportConfig:
     """Longer texts of the memory are cut."""
     picture_px: int = 320
     """Longer side of a picture, px."""
-    picture_bytes: int = 24_000
+    picture_bytes: int = 18_000
     """A picture is compressed until it is no larger than this."""
     map_px: int = 640
     """Longer side of the raster of occupied cells, cells."""

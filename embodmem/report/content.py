@@ -25,6 +25,11 @@ _ALL = 1_000_000
 _ID = re.compile(r"\b([a-z]+:\d+)\b")
 
 
+def short(text: str, length: int = 60) -> str:
+    """A text that is at most this long, with an ellipsis where it was cut."""
+    return text if len(text) <= length else text[: length - 1] + "\u2026"
+
+
 def anchor(record_id: str) -> str:
     """The anchor of a record on the page: "object:12" -> "object-12"."""
     return record_id.replace(":", "-")
@@ -112,11 +117,8 @@ class Content:
 def collect(memory: EmbodiedMemory, questions: Sequence[str], config: ReportConfig) -> Content:
     """Read all that the page shows."""
 
-    def cut(text: str) -> str:
-        return text if len(text) <= config.max_text_chars else text[: config.max_text_chars - 1] + "\u2026"
-
-    def short(item: Recall) -> Recall:
-        return replace(item, text=cut(item.text), label=cut(item.label))
+    def cut(item: Recall) -> Recall:
+        return replace(item, text=short(item.text, config.max_text_chars), label=short(item.label))
 
     times = _times(memory)
     answers = _answers(memory, questions, config)
@@ -127,27 +129,27 @@ def collect(memory: EmbodiedMemory, questions: Sequence[str], config: ReportConf
     facts = memory.records.in_order(Query(), ("fact",), newest_first=False, limit=_ALL)
     rows = _runs(events)
     shown_rows = rows[len(rows) - min(config.max_events, len(rows)) :]
-    shown_objects = [short(item) for item in objects[: config.max_objects]]
+    shown_objects = [cut(item) for item in objects[: config.max_objects]]
     shown_facts = facts[len(facts) - min(config.max_facts, len(facts)) :]
     pictures = _pictures(memory, keyframes, answers, objects, config)
     content = Content(
         times=times,
-        answers=[(cut(q), replace(a, text=a.text[:4000], recalls=[short(r) for r in a.recalls])) for q, a in answers],
-        rooms=[short(room) for room in memory.scene.rooms()],
+        answers=[(q, replace(a, text=short(a.text, 4000), recalls=[cut(r) for r in a.recalls])) for q, a in answers],
+        rooms=[cut(room) for room in memory.scene.rooms()],
         objects=shown_objects,
         hidden_objects=len(objects) - len(shown_objects),
-        events=[replace(row, item=short(row.item)) for row in shown_rows],
+        events=[replace(row, item=cut(row.item)) for row in shown_rows],
         hidden_events=sum(row.count for row in rows) - sum(row.count for row in shown_rows),
         all_events=events,
-        facts=[short(fact) for fact in shown_facts],
+        facts=[cut(fact) for fact in shown_facts],
         hidden_facts=len(facts) - len(shown_facts),
-        pictures=[replace(p, item=short(p.item)) for p in pictures],
+        pictures=[replace(p, item=cut(p.item)) for p in pictures],
         keyframes_ns=np.array([k.first_seen_ns for k in keyframes], dtype=np.int64),
         tracks=_tracks(keyframes, events, times),
     )
     content.anchors = {item.id: f"{n} {item.label}" for n, item in enumerate(content.objects, 1)}
     content.anchors |= {row.item.id: f"event, {times.tell(row.item.first_seen_ns)}" for row in content.events}
-    content.anchors |= {fact.id: f"fact: {fact.text}" for fact in content.facts}
+    content.anchors |= {fact.id: f"fact: {short(fact.text)}" for fact in content.facts}
     content.anchors |= {p.item.id: f"view, {times.tell(p.item.first_seen_ns)}" for p in content.pictures}
     moments = times.fraction(np.array([p.item.first_seen_ns for p in content.pictures], dtype=np.int64)).tolist()
     for p, moment in zip(content.pictures, moments, strict=True):
@@ -171,7 +173,9 @@ def _answers(memory: EmbodiedMemory, questions: Sequence[str], config: ReportCon
     found = []
     for question in questions:
         answer = ask(memory, question)
-        found.append((question, replace(answer, recalls=answer.recalls[: config.max_evidence])))
+        found.append(
+            (short(question, config.max_text_chars), replace(answer, recalls=answer.recalls[: config.max_evidence]))
+        )
     return found
 
 

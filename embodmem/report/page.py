@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from embodmem.errors import InvalidInput
 from embodmem.report.config import ReportConfig
-from embodmem.report.content import Content, anchor, collect
+from embodmem.report.content import Content, anchor, collect, short
 from embodmem.report.lanes import make_lanes
 from embodmem.report.plan import Cells, make_plan, occupied_cells, time_colour
 
@@ -89,6 +89,7 @@ def render_report(
         lstrip_blocks=True,
     )
     environment.filters["anchor"] = anchor
+    environment.filters["short"] = short
     environment.filters["metres"] = _metres
     return environment.get_template("page.html").render(
         title=title or Path(info["path"]).name,

@@ -199,7 +199,7 @@ def make_plan(
     plan.views = [(v.anchor, v.text, _wedge(frame, v), time_colour(v.moment)) for v in views]
     for anchor, event in events:
         x, y = frame(np.asarray(event.position)[:2]).tolist()
-        plan.events.append((x, y, anchor, f"{event.data.get('kind', '')}: {event.text}"))
+        plan.events.append((x, y, anchor, event.text))
     return plan
 
 

@@ -26,9 +26,9 @@ def write_recording(memory: EmbodiedMemory, path: str | os.PathLike[str], *, max
     """Write a recording (.rrd) that `rerun FILE` shows.
 
     Entities, in metres and the world frame: `world/map` (occupied voxels, coloured by height), `world/rooms`,
-    `world/objects/N` (a box with its label, at its latest place, from its first sighting until it vanished), `world/way/AGENT`,
-    `world/camera/AGENT` (the pose of each keyframe: an optical frame), `view/AGENT` (its image) and `events`. What has
-    a time lies on the timeline "stamp": dates where stamps are Unix time, else durations.
+    `world/objects/N` (a box with its label, at its latest place, from its first sighting until it vanished),
+    `world/way/AGENT`, `world/camera/AGENT` (the pose of each keyframe: an optical frame), `view/AGENT` (its image) and
+    `events`. What has a time lies on the timeline "stamp": dates where stamps are Unix time, else durations.
 
     Args:
         memory: The memory; it is only read.
