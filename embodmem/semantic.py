@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from embodmem.config import SemanticConfig
 from embodmem.errors import InvalidInput
 from embodmem.index import Record, RecordMemory, Records
-from embodmem.types import Event, Percept
+from embodmem.types import Event, Percept, check_stamp
 
 _COLUMNS = (
     "f.id, f.subject, f.relation, f.object, f.valid_from_ns, f.valid_until_ns, f.known_from_ns, f.known_until_ns, "
@@ -128,14 +128,15 @@ class SemanticMemory(RecordMemory):
             The id of the fact that holds now.
 
         Raises:
-            InvalidInput: A part is empty, or the confidence is not in 0..1.
+            InvalidInput: A part is empty, the confidence is not in 0..1, or a time is no whole number of ns.
         """
         if not (subject.strip() and relation.strip() and object.strip()) or not 0.0 <= confidence <= 1.0:
             raise InvalidInput(
                 f"fact: wanted subject, relation, object and confidence in 0..1, got {subject!r}, {relation!r}, "
                 f"{object!r}, {confidence}"
             )
-        known_ns = valid_from_ns if known_from_ns is None else known_from_ns
+        valid_from_ns = check_stamp(valid_from_ns, "valid_from_ns")
+        known_ns = valid_from_ns if known_from_ns is None else check_stamp(known_from_ns, "known_from_ns")
         subject_name, object_name = names or (subject, object)
         with self.store.transaction():
             for old in self._current(subject):
@@ -157,10 +158,12 @@ class SemanticMemory(RecordMemory):
 
     def retract(self, subject: str, relation: str, *, until_ns: int, known_ns: int | None = None) -> int:
         """State that a relation of a subject ended; returns how many facts were closed."""
+        until_ns = check_stamp(until_ns, "until_ns")
+        known_ns = until_ns if known_ns is None else check_stamp(known_ns, "known_ns")
         with self.store.transaction():
             ended = [fact for fact in self._current(subject) if fact.relation == relation]
             for fact in ended:
-                self._close(fact, until_ns, until_ns if known_ns is None else known_ns)
+                self._close(fact, until_ns, known_ns)
         return len(ended)
 
     def _excludes(self, relation: str, old: str) -> bool:
