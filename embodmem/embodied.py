@@ -219,14 +219,15 @@ class EmbodiedMemory:
         query = as_query(query)
         if query.text and query.embedding is None and self.records.encoder is not None:
             query = replace(query, embedding=self.records.encode([query.text])[0])  # once for all memories
-        answers: dict[str, list[Recall]] = {
-            "scene": self.scene.recall(query, max(k, 50)),
-            "episodic": self.episodic.recall(query, max(k, 50)),
-            "semantic": self.semantic.recall(query, max(k, 50)),
-            "working": self.working.recall(query, max(k, 50)),
-        }
-        if "surface" in query.kinds:
-            answers["spatial"] = self.spatial.recall(query, k)
+        with self.store.read():  # one snapshot for all, whatever is written meanwhile
+            answers: dict[str, list[Recall]] = {
+                "scene": self.scene.recall(query, max(k, 50)),
+                "episodic": self.episodic.recall(query, max(k, 50)),
+                "semantic": self.semantic.recall(query, max(k, 50)),
+                "working": self.working.recall(query, max(k, 50)),
+            }
+            if "surface" in query.kinds:
+                answers["spatial"] = self.spatial.recall(query, k)
         found: dict[str, Recall] = {}
         why: dict[str, dict[str, float]] = {}
         rankings: dict[str, list[str]] = {}
