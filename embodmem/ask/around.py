@@ -44,7 +44,7 @@ def where_self(asked: Asked) -> Answer:
     if not frames:
         return asked.not_known("I have no view and no event that says where the body was")
     found = asked.chosen(frames[::-1] if asked.question.order != "first" else frames, "self")
-    if asked.between_ns is None or asked.question.order:
+    if asked.backwards() or asked.question.order:
         found = found[:1]
 
     def tell(view: Recall) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from embodmem.ask import phrases as say
 from embodmem.ask.reply import Answer, Asked
 from embodmem.ask.search import EventSearch
-from embodmem.ask.things import things, where_things
+from embodmem.ask.things import elsewhere, things, where_things
 from embodmem.index.filters import row_id
 from embodmem.types import Recall
 
@@ -135,7 +135,7 @@ def what_seen(asked: Asked) -> Answer:
     if q.labels or q.landmark or q.unknown:
         found = things(asked)
         if not found:
-            return asked.never_seen() if q.unknown or not q.labels else asked.elsewhere() or asked.never_seen()
+            return asked.never_seen() if q.unknown or not q.labels else elsewhere(asked) or asked.never_seen()
     elif asked.between_ns is None:
         found = asked.select(asked.find.objects())
         found = [item for item in found if not item.data.get("vanished")]

@@ -106,6 +106,8 @@ def parse(text: str, vocabulary: Vocabulary, now_ns: int) -> Question:
         span, main = find_time(main, clock)
         if span is not None:
             spans.append((span.begin_ns, span.end_ns))
+        if w.FUTURE.intersection(tokens(main)):
+            raise TimeNotKnown("this asks about the future, and I only remember")
         reading = read(main, vocabulary)
         for clause in clauses:
             if clause.side == "before" and clause.text in ("", "that", "then", "now", "this"):
@@ -164,7 +166,7 @@ def _reference(clause: Clause, vocabulary: Vocabulary, main: Reading) -> Referen
 def _decide(text: str, r: Reading) -> Question:
     """Which question it is, from its first words and from what it speaks of."""
     kind, about = _KINDS[r.asks](r)
-    if (r.negated and r.asks != "yes_no") or (r.unknown and w.STATES.issuperset(r.unknown) and about == "objects"):
+    if (r.beyond and r.asks != "yes_no") or (r.unknown and w.STATES.issuperset(r.unknown) and about == "objects"):
         kind, about = _NONE  # what is not so, and how things are, is no question of place or time
     words = r.leftover if about in ("events", "told", "everything") or kind == "other" else ()
     unknown = () if about in ("events",) and not r.unknown_landmark else r.unknown
@@ -195,6 +197,9 @@ def _where(r: Reading) -> tuple[str, str]:
         return ("where", "self") if r.subject in ("i", "you", "we", "robot") and r.verb in ("", "go", "do") else _NONE
     if r.verb == "move":
         return "where", "moves"
+    if r.verb == "come":
+        r.order = "previous"  # "where did the mug come from?"
+        return "where", "objects"
     if r.verb == "go" and not r.subject:
         return "where", "objects"  # "where did the mug go?"
     return ("where", "objects") if r.verb in (*_SEEING, "leave", "hold", "do") else ("where", "events")

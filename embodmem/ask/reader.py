@@ -37,7 +37,7 @@ class Reading:
         subject: "you", "i", ... or "".
         generic: It speaks of "things" or "anything".
         there: It says "there".
-        negated: It holds a negation.
+        beyond: It negates or compares, which no rule covers.
         counts_rooms: It speaks of rooms as such.
         changes: It asks for changes of any kind, not only for moves.
         unknown_landmark: What it is on or in has no name in the memory.
@@ -57,7 +57,7 @@ class Reading:
     room: str | None = None
     generic: bool = False
     there: bool = False
-    negated: bool = False
+    beyond: bool = False
     counts_rooms: bool = False
     changes: bool = False
     unknown_landmark: bool = False
@@ -77,7 +77,7 @@ def read(text: str, vocabulary: Vocabulary) -> Reading:
             break
     said = w.tokens(text)
     r.generic = bool(w.THINGS & set(said))
-    r.negated = bool(w.NEGATIONS & set(said))
+    r.beyond = bool(w.BEYOND & set(said))
     r.there = "there" in said
     r.changes = bool({"changed", "change", "different", "new"} & set(said))
     r.order = next((_ORDERS[word] for word in said if word in _ORDERS), "")
@@ -120,8 +120,10 @@ def _mentions(said: list[str], vocabulary: Vocabulary, r: Reading) -> None:
         else:
             r.labels = tuple(dict.fromkeys((*r.labels, *names)))
         i += length
-    last = w.RELATIONS.get((said[-1],)) if said else None  # "what is the mug on"
-    if last and not r.relation and last not in ("to", "from", "with"):
+    last = w.RELATIONS.get(tuple(said[-2:])) or w.RELATIONS.get(tuple(said[-1:]), "")  # "what is the mug on"
+    if r.asks == "what" and last == "near" and not r.relation:
+        r.relation, r.landmark, r.labels = last, r.labels, ()  # "what is the mug next to"
+    elif not r.relation and last not in ("to", "from", "with"):
         r.relation = last
 
 

@@ -75,20 +75,6 @@ class Asked:
         fit = [item for item in kept if wanted <= set(tokens(f"{item.label} {item.text}".lower()))]
         return fit or kept
 
-    def elsewhere(self) -> Answer | None:
-        """No thing of the name is where it was asked for, but some are elsewhere; None when there are none."""
-        q = self.question
-        items = self.find.objects(q.labels) if q.labels and (q.room or q.landmark) else []
-        items = [item for item in items if not item.data.get("vanished")]
-        if not items:
-            return None
-
-        def tell(item: Recall) -> str:
-            return f"{item.label} {say.place(item.position, item.data.get('room'), ())}"
-
-        text = f"no, I have not seen {say.asked_for(q)}; what I know: {say.several(items, tell)}"
-        return self.known(text, self.chosen(items))
-
     def mentions(self) -> list[Recall]:
         """Events that name the things asked about, oldest first; of moves none."""
         q = self.question
@@ -110,6 +96,10 @@ class Asked:
 
     def never_seen(self) -> Answer:
         """Nothing is known of the things asked about; a name that is spelt alike is pointed out."""
+        if self.question.labels and self.find.objects(self.question.labels):
+            return self.not_known(
+                f"I did not see {say.asked_for(self.question)}{say.window(self.between_ns, self.clock)}"
+            )
         hints = [
             near
             for name in self.question.unknown

@@ -106,7 +106,7 @@ def _where_by_words(asked: Asked) -> Answer:
     """No object bears the name: facts, what was told and done, and views may still know."""
     q = asked.question
     if q.labels and asked.find.objects(q.labels):  # there are some, but not where it was asked for
-        return asked.elsewhere() or asked.never_seen()
+        return elsewhere(asked) or asked.never_seen()
     facts = asked.find.facts(q.labels, None, ("on", "in", "at", "near", "held by", "under", "behind"), "subject")
     if facts and not (q.room or q.landmark):
         return asked.known(say.several(facts, lambda fact: fact.text), asked.chosen(facts))
@@ -123,7 +123,18 @@ def _where_by_words(asked: Asked) -> Answer:
             f"I saw {say.asked_for(q)} from {say.point(views[0].position)} ({asked.clock.when(views[0].last_seen_ns)})"
         )
         return asked.known(text, asked.chosen(views, "view"))
-    return asked.elsewhere() or asked.never_seen()
+    return elsewhere(asked) or asked.never_seen()
+
+
+def elsewhere(asked: Asked) -> Answer | None:
+    """No thing of the name is where it was asked for, but some are elsewhere; None when there are none."""
+    q = asked.question
+    items = asked.find.objects(q.labels) if q.labels and (q.room or q.landmark) and asked.between_ns is None else []
+    found = asked.chosen([_placed(asked, item) for item in items if not item.data.get("vanished")])
+    if not found:
+        return None
+    text = f"no, I have not seen {say.asked_for(q)}; what I know: {say.several(found, lambda item: item.text)}"
+    return asked.known(text, found)
 
 
 def _where_first(asked: Asked, items: list[Recall]) -> Answer:
@@ -218,7 +229,7 @@ def when_seen(asked: Asked) -> Answer:
         )
     if items:
         return asked.not_known(f"I did not see {say.asked_for(q)}{say.window(asked.between_ns, asked.clock)}")
-    return asked.elsewhere() or asked.never_seen()
+    return elsewhere(asked) or asked.never_seen()
 
 
 def _when_related(asked: Asked) -> Answer:
@@ -335,9 +346,9 @@ def how_many_things(asked: Asked) -> Answer:
     found = things(asked)
     name = " or ".join(q.labels) if q.labels else "thing"
     if not found:
-        elsewhere = asked.elsewhere()
-        if elsewhere is not None:
-            return elsewhere
+        others = elsewhere(asked)
+        if others is not None:
+            return others
         return asked.not_known(f"I have seen no {name}{_there(asked)}{say.window(asked.between_ns, asked.clock)}")
     return asked.known(f"{say.plural(name, len(found))}{_there(asked)}: {say.several(found, _short)}", found)
 
@@ -355,7 +366,7 @@ def is_there_things(asked: Asked) -> Answer:
         return asked.known(
             f"I have not seen {say.asked_for(q)}, but know: {asked.events_text(told)}", asked.chosen(told, "told")
         )
-    return asked.elsewhere() or asked.never_seen()
+    return elsewhere(asked) or asked.never_seen()
 
 
 def how_often_seen(asked: Asked) -> Answer:

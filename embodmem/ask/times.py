@@ -95,7 +95,7 @@ class Clock:
 
     def local(self, stamp_ns: int) -> datetime:
         """A stamp as local date and time."""
-        return datetime.fromtimestamp(stamp_ns / S, self.zone)
+        return datetime.fromtimestamp(stamp_ns // S, self.zone).replace(microsecond=stamp_ns % S // 1000)
 
     def stamp(self, local: datetime) -> int:
         """The stamp of a local date and time without zone; whole microseconds."""

@@ -39,7 +39,8 @@ THINGS = _set("thing things object objects item items stuff something anything e
 STATES = _set(
     "empty full clean dirty open closed broken big small heavy light hot cold red green blue black white free"
 )
-NEGATIONS = _set("not never except without neither nor")
+BEYOND = _set("not never except without neither nor most fewest least more fewer less than biggest largest smallest")
+FUTURE = _set("will shall tomorrow")
 FIRST = _set("first earliest originally initially oldest")
 LAST = _set("last latest lastly newest recent finally")
 PREVIOUS = _set("previously earlier formerly")
@@ -78,6 +79,7 @@ _VERBS = {
     "bring": "bring brought deliver",
     "begin": "begin began begun start",
     "finish": "finish end complete",
+    "come": "come came",
     "know": "know knew known remember recall",
 }
 VERB_FORMS = {name: tuple(forms.split()) for name, forms in _VERBS.items()}

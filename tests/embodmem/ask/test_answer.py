@@ -81,6 +81,7 @@ def test_where_is_what_is_held(memory: EmbodiedMemory) -> None:
         ("where was the game controller at 10:15:10?", CONTROLLER),
         ("where was the game controller 20 seconds ago?", CONTROLLER),
         ("where was the mug before?", MUG_BEFORE),
+        ("where did the mug come from?", MUG_BEFORE),
         ("where was the laptop before you picked up the laptop?", (0.0, 1.2, 0.8)),
         ("where was the laptop before?", (0.0, 1.2, 0.8)),
     ],
@@ -153,6 +154,11 @@ def test_yes_and_no(memory: EmbodiedMemory) -> None:
     assert ask(memory, "did you pick up the mug?").text.startswith("not known")
 
 
+def test_no_tells_where_it_is_instead(memory: EmbodiedMemory) -> None:
+    answer = ask(memory, "is the laptop on the table?")
+    assert answer.text.startswith("no, I have not seen a laptop on the table; what I know: laptop held by robot")
+
+
 def test_moves(memory: EmbodiedMemory) -> None:
     answer = ask(memory, "what was moved since the first tour?")
     assert [text.split(" moved ")[0] for text in texts(answer)] == ["mug", "game controller"]
@@ -209,6 +215,8 @@ NOT_KNOWN = [
     ("who has the mug?", "I know of nobody who holds the mug"),
     ("where was the laptop before 09:00?", "I do not know where the laptop was"),
     ("what happened at 99:99?", "'at 99:99' is no date or time"),
+    ("did you see the mug yesterday?", "I did not see a mug between 2024-05-14 00:00:00 and 2024-05-14 23:59:59"),
+    ("where will the mug be tomorrow?", "this asks about the future"),
     ("where is the laptob?", "I have never seen a laptob (did you mean laptop?)"),
 ]
 
@@ -234,6 +242,7 @@ def test_no_rule_falls_back_on_recall(memory: EmbodiedMemory) -> None:
 def test_the_body(memory: EmbodiedMemory) -> None:
     np.testing.assert_allclose(places(ask(memory, "where are you?")), [(0, -2, 1)])
     assert "in the kitchen" in ask(memory, "where were you at 10:01:10?").text
+    np.testing.assert_allclose(places(ask(memory, "where were you before you went to the kitchen?")), [(0, -1, 1)])
     assert ask(memory, "when were you in the kitchen?").text.startswith("I was in the kitchen at 10:15:10")
 
 
