@@ -16,6 +16,8 @@ S = 1_000_000_000
 CALENDAR_FROM_NS = 978_307_200 * S
 """2001-01-01 as Unix time: later stamps are calendar time."""
 
+_LAST_NS = 2**63 - 1
+
 _UNITS = {"second": 1, "minute": 60, "hour": 3600, "day": 86400, "week": 604800, "month": 2592000, "year": 31536000}
 _ALIASES = {"sec": "second", "s": "second", "min": "minute", "h": "hour", "hr": "hour"}
 _ONES = "a one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen"
@@ -163,7 +165,7 @@ def _span(found: re.Match[str], clock: Clock) -> Span:
         return _clamped(clock.now_ns - _length(group["n"] or "one", group["unit"]), clock.now_ns)
     seconds = group["at"] or group["at_s"]
     if seconds:
-        at = clock.start_ns + int(float(seconds) * S)
+        at = clock.start_ns + int(min(float(seconds), 1e10) * S)
         return _clamped(at - S // 2, at + S // 2, True)
     if not clock.is_calendar:
         raise TimeNotKnown(
@@ -196,7 +198,7 @@ def _length(number: str, unit: str) -> int:
 
 
 def _clamped(begin: int, end: int, exact: bool = False) -> Span:
-    return Span(max(begin, 0), max(end, 0), exact)
+    return Span(min(max(begin, 0), _LAST_NS), min(max(end, 0), _LAST_NS), exact)
 
 
 def _calendar(group: dict[str, Any], clock: Clock) -> Span:

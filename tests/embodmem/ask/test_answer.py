@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from embodmem.ask import Answer, ask
 from embodmem.embodied import EmbodiedMemory
@@ -261,6 +263,80 @@ def test_an_anchor_tells_which_of_two() -> None:
         made.write(pick)
         answer = ask(made, "where was the mug before you picked it up?")
     np.testing.assert_allclose(places(answer), [OTHER_MUG], atol=0.03)
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "where",
+            "when",
+            "what",
+            "who",
+            "why",
+            "how",
+            "many",
+            "often",
+            "is",
+            "was",
+            "there",
+            "did",
+            "you",
+            "I",
+            "the",
+        ),
+        *(
+            "mug",
+            "laptop",
+            "game controller",
+            "shelf",
+            "table",
+            "piano",
+            "red",
+            "kitchen",
+            "bedroom",
+            "in",
+            "on",
+            "near",
+        ),
+        *(
+            "see",
+            "picked up",
+            "put",
+            "tell",
+            "move",
+            "do",
+            "happen",
+            "tour",
+            "first",
+            "last",
+            "nearest",
+            "things",
+            "about",
+        ),
+        *(
+            "before",
+            "after",
+            "since",
+            "between",
+            "and",
+            "at",
+            "10:05",
+            "yesterday",
+            "2 minutes ago",
+            "second 99999999999",
+        ),
+    ]
+)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(words=st.lists(PIECES, min_size=1, max_size=9), k=st.integers(1, 12))
+def test_any_question_gets_an_answer(memory: EmbodiedMemory, words: list[str], k: int) -> None:
+    answer = ask(memory, " ".join(words), k=k)
+    assert len(answer.recalls) <= k
+    assert answer.text.startswith("not known: ") == (not answer.recalls)
+    for item in answer.recalls:
+        assert memory.records.get_id(item.id).kind == item.kind
 
 
 def test_k_bounds_the_recalls_and_not_the_count(memory: EmbodiedMemory) -> None:

@@ -226,6 +226,11 @@ def test_stamps_that_are_no_calendar_time() -> None:
     assert parse("where was the mug at second 12?", WORDS, now_ns).between_ns == (12_500_000_000, 13_500_000_000)
 
 
+def test_times_beyond_all_stamps_end_with_them() -> None:
+    question = parse("what happened at second " + "9" * 400, WORDS, 100)
+    assert question.between_ns is not None and max(filter(None, question.between_ns)) == 2**63 - 1
+
+
 @pytest.mark.parametrize("text", ["what happened at 99:99?", "what happened on 31 February", "what happened at 25:61"])
 def test_impossible_times_are_said_so(text: str) -> None:
     assert "no date or time" in parse(text, WORDS, NOW_NS).problem
