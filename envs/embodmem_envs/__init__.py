@@ -15,5 +15,17 @@ from embodmem_envs.observation import MemoryObservation
 
 __all__ = ["Action", "Adapter", "HouseAdapter", "HouseConfig", "HouseEnv", "MemoryObservation"]
 
-if "EmbodMem/House-v0" not in gymnasium.registry:
-    gymnasium.register(id="EmbodMem/House-v0", entry_point="embodmem_envs.house:HouseEnv")
+_SINGLE = {"EmbodMem/House-v0": "embodmem_envs.house:HouseEnv"}
+_VECTOR = {
+    "EmbodMem/TMaze-v0": "TMazeVec",
+    "EmbodMem/RepeatPrevious-v0": "RepeatPreviousVec",
+    "EmbodMem/RepeatFirst-v0": "RepeatFirstVec",
+    "EmbodMem/MemoryMaze-v0": "MemoryMazeVec",
+}
+
+for _id, _entry in _SINGLE.items():
+    if _id not in gymnasium.registry:
+        gymnasium.register(id=_id, entry_point=_entry)
+for _id, _entry in _VECTOR.items():
+    if _id not in gymnasium.registry:
+        gymnasium.register(id=_id, vector_entry_point=f"embodmem_envs.diagnostics:{_entry}")
