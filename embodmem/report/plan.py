@@ -80,6 +80,8 @@ class Plan:
     ends: list[tuple[float, float, str, str]] = field(default_factory=list)
     views: list[tuple[str, str, str, str]] = field(default_factory=list)
     events: list[tuple[float, float, str, str]] = field(default_factory=list)
+    hidden_events: int = 0
+    hidden_rooms: int = 0
 
 
 def occupied_cells(
@@ -169,14 +171,9 @@ def make_plan(
     Returns:
         The drawing; None where nothing has a place.
     """
-    rooms, events = rooms[:_MAX_ROOMS], [e for e in events if e[1].position is not None][-_MAX_MARKS:]
-    corners = [np.array([c.lower, c.upper]) for c in (cells,) if c is not None]
-    corners += [np.array([r.data["lower"][:2], r.data["upper"][:2]]) for r in rooms]
-    corners += [np.array([o.data["lower"][:2], o.data["upper"][:2]]) for o in objects]
-    corners += [t.places for t in tracks] + [v.place[None] for v in views]
-    corners += [np.asarray(e.position)[None, :2] for _, e in events]
-    points = np.concatenate([np.zeros((0, 2)), *corners])
-    points = points[np.isfinite(points).all(axis=1)]
+    placed = [event for event in events if event[1].position is not None]
+    hidden_rooms, rooms, events = len(rooms[_MAX_ROOMS:]), rooms[:_MAX_ROOMS], placed[-_MAX_MARKS:]
+    points = _corners(cells, rooms, objects, tracks, views, events)
     if not len(points):
         return None
     frame = _Frame(points.min(axis=0), points.max(axis=0))
@@ -190,10 +187,11 @@ def make_plan(
         y_ticks=frame.ticks(1),
         scale=(round(metres * frame.scale, 1), f"{metres:g} m"),
     )
+    plan.hidden_events, plan.hidden_rooms = len(placed) - len(events), hidden_rooms
     if cells is not None:
         plan.image = {**_rectangle(frame.corners(cells.lower, cells.upper)), "uri": cells.uri}
     for track in tracks:
-        _add_track(plan, frame, track)
+        _add_track(plan, frame, track, max(_MAX_PATH // len(tracks), 2))
     names = _add_rooms(plan, frame, rooms, objects)
     _add_objects(plan, frame, objects, names)
     plan.views = [(v.anchor, v.text, _wedge(frame, v), time_colour(v.moment)) for v in views]
@@ -201,6 +199,25 @@ def make_plan(
         x, y = frame(np.asarray(event.position)[:2]).tolist()
         plan.events.append((x, y, anchor, event.text))
     return plan
+
+
+def _corners(
+    cells: Cells | None,
+    rooms: Sequence[Recall],
+    objects: Sequence[Recall],
+    tracks: Sequence[Track],
+    views: Sequence[View],
+    events: Sequence[tuple[str, Recall]],
+) -> Points:
+    """(N, 2) finite points, metres, whose box holds all that is drawn."""
+    corners = [np.array([c.lower, c.upper]) for c in (cells,) if c is not None]
+    corners += [np.array([r.data["lower"][:2], r.data["upper"][:2]]) for r in rooms]
+    corners += [np.array([o.data["lower"][:2], o.data["upper"][:2]]) for o in objects]
+    corners += [t.places for t in tracks] + [v.place[None] for v in views]
+    corners += [np.asarray(e.position)[None, :2] for _, e in events]
+    points = np.concatenate([np.zeros((0, 2)), *corners])
+    finite: Points = points[np.isfinite(points).all(axis=1)]
+    return finite
 
 
 def _add_rooms(plan: Plan, frame: _Frame, rooms: Sequence[Recall], objects: Sequence[Recall]) -> Points:
@@ -245,11 +262,11 @@ def _rectangle(corners: Points) -> dict[str, float | str]:
     return {"x": x, "y": y, "w": round(right - x, 1), "h": round(bottom - y, 1)}
 
 
-def _add_track(plan: Plan, frame: _Frame, track: Track) -> None:
-    """A path in pieces of one colour each, from the colour of the beginning to that of the end."""
+def _add_track(plan: Plan, frame: _Frame, track: Track, most: int) -> None:
+    """A path of at most so many points, in pieces whose colours go from that of the beginning to that of the end."""
     if not len(track.places):
         return
-    keep = np.unique(np.linspace(0, len(track.places) - 1, _MAX_PATH).round().astype(int))
+    keep = np.unique(np.linspace(0, len(track.places) - 1, most).round().astype(int))
     places, moments = frame(track.places[keep]), track.moments[keep]
     bins = np.minimum((moments * _COLOURS).astype(int), _COLOURS - 1)
     starts = np.flatnonzero(np.diff(bins, prepend=-1))
