@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -13,7 +14,11 @@ from embodmem.ask import Answer, ask
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput
 from embodmem.types import Event
-from tests.embodmem.ask.home import START_NS, S, live
+from tests.embodmem.ask.home import CONTROLLER as CONTROLLER_ID
+from tests.embodmem.ask.home import LAPTOP as LAPTOP_ID
+from tests.embodmem.ask.home import MUG as MUG_ID
+from tests.embodmem.ask.home import START_NS, S, furnished, live
+from tests.embodmem.spatial.scene_room import eyes, percept
 
 MUG, OTHER_MUG = (-0.6, 0.75, 0.80), (0.55, 0.9, 0.80)
 MUG_BEFORE, CONTROLLER_BEFORE, CONTROLLER = (-0.3, 1.0, 0.80), (0.3, 1.0, 0.80), (-1.8, 1.6, 0.65)
@@ -414,3 +419,19 @@ def test_facts_and_words_without_objects() -> None:
         assert "at 8.0 s, just now" in ask(memory, "what did you do last?").text
         assert "no calendar time" in ask(memory, "where was the wine at 10:15?").text
         assert texts(ask(memory, "where was the wine at second 2?")) == ["wine was in cellar"]
+
+
+def test_what_is_no_longer_there_comes_last_and_is_said_so() -> None:
+    with EmbodiedMemory() as memory:
+        live(memory)
+        boxes = {id: box for id, box in furnished().items() if id not in (MUG_ID, CONTROLLER_ID, LAPTOP_ID)}
+        for i, eye in enumerate(eyes(12)):  # the place of the mug that was moved is seen without it
+            look = percept(boxes, 0, "segmentation", eye=eye)
+            memory.write(dataclasses.replace(look, stamp_ns=START_NS + (1000 + i) * S))
+        answer = ask(memory, "where is the mug?")
+        assert [bool(item.data["vanished"]) for item in answer.recalls] == [False, True]
+        np.testing.assert_allclose(places(answer), [OTHER_MUG, MUG], atol=0.03)
+        assert answer.recalls[1].text.endswith("and is no longer there")
+        assert ask(memory, "how many mugs are there?").text.startswith("1 mug: ")
+        assert ask(memory, "did the mug disappear?").text.startswith("yes: mug is no longer on the table")
+        assert [item.label for item in ask(memory, "what is on the table?").recalls] == ["mug"]
