@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +24,7 @@ class BuildReport:
 
     Attributes:
         frames: Frames written in this run.
-        resumed_at: The frame it began with; 0 for a new build.
+        resumed_at: The frame it began with; 0 for a new build, `total` for one that was finished already.
         total: Frames in the recording.
         seconds: Wall time.
         skipped: Frame -> why it was left out.
@@ -70,9 +70,10 @@ def build(
     """
     begin = time.perf_counter()
     start = _starting_frame(dataset, memory, resume)
-    report = BuildReport(0, start, len(dataset), 0.0)
-    for name, lower, upper in dataset.rooms():
-        memory.scene.add_room(name, lower, upper)
+    report = BuildReport(0, min(start, len(dataset)), len(dataset), 0.0)
+    if start == 0:  # a resumed build keeps the rooms as the first run wrote them
+        for name, lower, upper in dataset.rooms():
+            memory.scene.add_room(name, lower, upper)
     at = start
     while at <= len(dataset):
         try:
@@ -81,10 +82,8 @@ def build(
             if not skip_bad:
                 raise stop.cause from None
             report.skipped[stop.frame] = str(stop.cause)
-            with memory.store.transaction():
-                memory.write_batch(dataset.events(stop.frame))  # they do not go with the frame that they precede
-                at = stop.frame + 1
-                _note(dataset, memory, at)
+            at = stop.frame + 1
+            _keep_events(dataset, memory, stop.frame)
             continue
         break
     report.seconds = time.perf_counter() - begin
@@ -120,8 +119,10 @@ def _run(
         if item is not None:
             waiting.append(item)
             frames += isinstance(item, Percept)
-        if waiting and (item is None or frames >= batch):
-            _write(dataset, memory, waiting, at, frames)
+        ended = item is None and bad is None
+        if ended or (waiting and (bad is not None or frames >= batch)):
+            # What comes after the last frame is noted with it: a crash in between would have it written again.
+            _write(dataset, memory, waiting, at, len(dataset) + 1 if ended else at + frames)
             at += frames
             report.frames += frames
             waiting, frames = [], 0
@@ -129,26 +130,50 @@ def _run(
                 progress(at, len(dataset))
         if bad is not None:
             raise _BadFrame(at, bad)
-        if item is None:
-            _note(dataset, memory, len(dataset) + 1)  # what came after the last frame is in, too
+        if ended:
             return at
 
 
-def _write(dataset: Dataset, memory: EmbodiedMemory, batch: list[Percept | Event], at: int, frames: int) -> None:
-    """One transaction. When a frame in it is refused, those before it are written on their own."""
+def _write(dataset: Dataset, memory: EmbodiedMemory, batch: list[Percept | Event], at: int, done: int) -> None:
+    """One transaction, from frame `at` to before `done`. When a frame is refused, those before it are kept."""
     try:
-        with memory.store.transaction():
-            memory.write_batch(batch)
-            _note(dataset, memory, at + frames)
+        _write_once(dataset, memory, batch, done)
     except InvalidInput:
-        for item in batch:
+        for group in _frame_by_frame(batch):
+            after = at + 1 if isinstance(group[-1], Percept) else done
             try:
-                with memory.store.transaction():
-                    memory.write(item)
-                    at += isinstance(item, Percept)
-                    _note(dataset, memory, at)
+                _write_once(dataset, memory, group, after)
             except InvalidInput as error:
                 raise _BadFrame(at, error) from error
+            at = after
+
+
+def _write_once(dataset: Dataset, memory: EmbodiedMemory, batch: Sequence[Percept | Event], done: int) -> None:
+    with memory.store.transaction():
+        memory.write_batch(batch)
+        _note(dataset, memory, done)
+
+
+def _frame_by_frame(batch: list[Percept | Event]) -> Iterator[list[Percept | Event]]:
+    """Each frame with the events before it, and last those that no frame follows."""
+    group: list[Percept | Event] = []
+    for item in batch:
+        group.append(item)
+        if isinstance(item, Percept):
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _keep_events(dataset: Dataset, memory: EmbodiedMemory, frame: int) -> None:
+    """Write the events before a frame that is left out, but for those that are refused themselves."""
+    with memory.store.transaction():
+        for event in dataset.events(frame):
+            newest = memory.newest_stamp(event.agent)
+            if newest is None or event.stamp_ns >= newest:
+                memory.write(event)
+        _note(dataset, memory, frame + 1)
 
 
 def _identity(dataset: Dataset) -> dict[str, Any]:

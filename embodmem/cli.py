@@ -26,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 notes = Console(stderr=True, highlight=False)
+INTERRUPTED = 130
 
 Memory_ = Annotated[Path, typer.Argument(metavar="FILE", help="The memory's file.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on standard output, and nothing else.")]
@@ -34,15 +35,17 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on s
 def main() -> None:
     """Run the command line; a mistake of the user or of the data is one line, not a traceback."""
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)  # typer turns Ctrl-C into the exit code 130; a command returns None
+        if code == INTERRUPTED:
+            notes.print("stopped")
+        sys.exit(code)
     except EmbodmemError as error:
-        notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+        line = " ".join(str(error).split())  # what YAML and JSON say of a mistake has several
+        notes.print(f"error: {line}", style="red", markup=False, soft_wrap=True)
         sys.exit(1)
-    except typer.Exit as stop:
-        sys.exit(stop.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         notes.print("stopped")
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         # typer's own usage errors know how to show themselves
         if not hasattr(error, "show"):
@@ -125,7 +128,10 @@ def _settings(config: Path | None, overrides: Sequence[str]) -> Config | None:
             here = here.setdefault(name, {})
             if not isinstance(here, dict):
                 raise ConfigError(f"--set: {name!r} of {path!r} is a setting, not a section")
-        here[last] = yaml.safe_load(text)
+        try:
+            here[last] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"--set: wanted a value in YAML for {path}, got {text!r}: {error}") from error
     return config_from(values, where="config")
 
 
@@ -144,14 +150,14 @@ def build(
     from embodmem.build import build as run
     from embodmem.datasets import open_dataset
 
-    recording = open_dataset(dataset)
+    recording, chosen = open_dataset(dataset), _settings(config, settings or [])
     if out.exists() and not (resume or overwrite):
         raise StoreError(f"{out}: it exists; go on with --resume, replace it with --overwrite, or take another name")
     if overwrite and out.exists():
         EmbodiedMemory(out).close()  # refuses what is no memory, and one that is in use
         for suffix in ("", "-wal", "-shm"):
             Path(f"{out}{suffix}").unlink(missing_ok=True)
-    with EmbodiedMemory(out, config=_settings(config, settings or [])) as memory, _progress(len(recording)) as update:
+    with EmbodiedMemory(out, config=chosen) as memory, _progress(len(recording)) as update:
         report = run(recording, memory, resume=resume, skip_bad=skip_bad, progress=update)
         counts = memory.counts()
     for frame, why in report.skipped.items():
@@ -169,8 +175,10 @@ def build(
     if as_json:
         _print_json(summary)
         return
-    held = ", ".join(f"{n} {kind}s" for kind, n in counts.items())
-    print(f"{out}: {report.frames} frames in {report.seconds:.1f} s ({report.frames_per_s:.1f} frames/s); {held}")
+    held = ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items())
+    rate = f"{report.frames} frames in {report.seconds:.1f} s ({report.frames_per_s:.1f} frames/s)"
+    finished = report.resumed_at == report.total
+    print(f"{out}: {f'all {report.total} frames were in it already' if finished else rate}; {held}")
 
 
 @app.command()

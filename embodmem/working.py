@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from embodmem.config import WorkingConfig
@@ -11,6 +12,8 @@ from embodmem.errors import InvalidInput
 from embodmem.index import Record, RecordMemory, Records
 from embodmem.index.filters import row_id
 from embodmem.types import Event, Percept, Query, Recall
+
+_VIEW = "working_view"
 
 
 def count_tokens(text: str) -> int:
@@ -35,12 +38,12 @@ class WorkingMemory(RecordMemory):
         self.config = config or WorkingConfig()
         if self.config.max_items < 1:
             raise InvalidInput(f"working: wanted max_items of 1 or more, got {self.config.max_items}")
-        self._view: dict[str, frozenset[str]] = {}
+        self.reload()
         self.store.after_rollback.append(self.reload)
 
     def reload(self) -> None:
-        """Forget which view was noted last, so that the next one is noted again."""
-        self._view.clear()
+        """Read again which view of each agent was noted last, so that a restart does not note it twice."""
+        self._view: dict[str, str] = self.store.get_state(_VIEW, {})
 
     def apply(self, experience: Percept | Event) -> int | None:
         """Note an event, or a view that shows other things than the last one noted; returns the row id."""
@@ -57,13 +60,16 @@ class WorkingMemory(RecordMemory):
             place: The room it was taken in.
             ref: Row id of its keyframe, if it has one.
         """
-        shown = frozenset((*labels, place))
+        # A digest: what is forgotten must not stay on disk in words.
+        shown = hashlib.sha256("\n".join((place, *sorted(set(labels)))).encode()).hexdigest()[:16]
         if not labels or shown == self._view.get(percept.agent):
             return None
         self._view[percept.agent] = shown
         where = f" in the {place}" if place else ""
         text = f"saw {', '.join(sorted(set(labels)))}{where}"
-        return self.note(text, percept.stamp_ns, agent=percept.agent, tags=labels, ref=ref)
+        with self.store.transaction():
+            self.store.set_state(_VIEW, self._view)
+            return self.note(text, percept.stamp_ns, agent=percept.agent, tags=labels, ref=ref)
 
     def note(
         self, text: str, stamp_ns: int, *, agent: str = "", tags: Any = (), ref: int | None = None, pinned: bool = False
@@ -95,6 +101,22 @@ class WorkingMemory(RecordMemory):
             if excess > 0:
                 self.records.remove([row_id(item.id) for item in spare[:excess]])
         return number
+
+    def clear(self) -> None:
+        """Remove everything, stamps included."""
+        with self.store.transaction() as db:
+            db.execute("DELETE FROM state WHERE name = ?", (_VIEW,))
+        super().clear()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Its rows, and which view of each agent was noted last."""
+        return {**super().state_dict(), "view": self.store.get_state(_VIEW, {})}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace its content by what `state_dict` gave."""
+        with self.store.transaction():
+            self.store.set_state(_VIEW, state.get("view", {}))
+            super().load_state_dict(state)
 
     def items(self) -> list[Recall]:
         """All items, oldest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +11,17 @@ import pytest
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Records
 from embodmem.store import Store
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The recordings beside the checkout. A test that wants them skips where they are absent, and fails in CI."""
+    folder = Path(__file__).resolve().parents[2] / "shared" / "data"
+    if not folder.is_dir():
+        (pytest.fail if os.environ.get("CI") else pytest.skip)(
+            "wanted the recordings in ../shared/data, got no such folder"
+        )
+    return folder
 
 
 @pytest.fixture
