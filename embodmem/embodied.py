@@ -170,6 +170,7 @@ class EmbodiedMemory:
                 source="scene",
                 agent=percept.agent,
             )
+            self.semantic.retract(move.id, "on", until_ns=percept.stamp_ns)  # what it stands on now is yet to be seen
             place = self.scene.room_of(move.to) or ""
             number = self.episodic.add_event(event, place, [row_id(move.id), *evidence], position=move.to)
             self.working.note(event.text, event.stamp_ns, agent=event.agent, tags=event.objects, ref=number)
@@ -294,9 +295,10 @@ class EmbodiedMemory:
             images = db.execute("SELECT ifnull(sum(length(image)), 0) FROM keyframe").fetchone()[0]
             version = db.execute("PRAGMA user_version").fetchone()[0]
         build = self.store.get_state("build")
+        files = [self.store.path, self.store.path.with_name(self.store.path.name + "-wal")]
         return {
             "path": str(self.store.path),
-            "bytes": self.store.path.stat().st_size,
+            "bytes": sum(file.stat().st_size for file in files if file.exists()),
             "schema": version,
             "records": self.counts(),
             "first_ns": span[0],

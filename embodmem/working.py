@@ -92,14 +92,15 @@ class WorkingMemory(RecordMemory):
         evidence = () if ref is None else (ref,)
         record = Record(kind="item", first_ns=stamp_ns, last_ns=stamp_ns, text=text, agent=agent, tags=tags)
         record.evidence, record.data = evidence, {"pinned": pinned}
-        with self.store.transaction():
+        # What goes first comes first: items without a pin, oldest first, then pins.
+        spare = (
+            "SELECT id FROM record WHERE kind = 'item' AND id != ? "
+            "ORDER BY json_extract(data, '$.pinned'), first_ns, id "
+            "LIMIT max(0, (SELECT count(*) FROM record WHERE kind = 'item') - ?)"
+        )
+        with self.store.transaction() as db:
             number = self.records.add(record)
-            items = self.items()
-            spare = sorted(items, key=lambda item: bool(item.data["pinned"]))  # stable: oldest first within each
-            spare = [item for item in spare if row_id(item.id) != number]
-            excess = len(items) - self.config.max_items
-            if excess > 0:
-                self.records.remove([row_id(item.id) for item in spare[:excess]])
+            self.records.remove([row[0] for row in db.execute(spare, (number, self.config.max_items))])
         return number
 
     def clear(self) -> None:

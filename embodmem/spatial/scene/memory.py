@@ -131,6 +131,9 @@ class SceneMemory(RecordMemory):
         supports = {a: b for a, _, b in self.graph.relations()} if moved else {}
         for i, origin in moved.items():
             node = self._node(i)
+            self._keyframe.pop(i, None)  # the picture it had shows where it was
+            self._stands[i] = None
+            self._support.pop(i, None)
             start, end = (
                 self._place_text(*at)[1] for at in ((origin, was_on.get(i)), (node.position, supports.get(i)))
             )

@@ -120,8 +120,9 @@ class ObjectNode:
         self._place()
 
     def forget_place(self) -> None:
-        """Let the next view alone say where it is. Its identity and history stay."""
+        """Let the next view alone say where it is and show it best. Its identity and history stay."""
         self.views = self.views[:0]
+        self.best_view_score = -1.0
         self.apart.clear()
 
     def absorb(self, other: ObjectNode, max_views: int) -> None:
