@@ -257,6 +257,7 @@ class EmbodiedMemory:
         gone = 0
         with self.store.transaction() as db:
             objects = [f"object:{number}" for number in self.records.match(query, ("object",))]
+            self.scene.drop_tentative(query)
             for memory in (self.scene, self.episodic, self.semantic, self.working):
                 gone += memory.remove(self.records.match(query, memory.kinds))
             if objects:
@@ -271,10 +272,11 @@ class EmbodiedMemory:
 
     def clear(self) -> None:
         """Remove everything."""
-        for memory in (self.working, self.semantic, self.episodic, self.scene, self.spatial):
-            memory.clear()
         with self.store.transaction() as db:
+            for memory in (self.working, self.semantic, self.episodic, self.scene, self.spatial):
+                memory.clear()
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
+            db.execute("DELETE FROM state WHERE name = 'build'")
 
     def newest_stamp(self, agent: str | None = None) -> int | None:
         """The stamp of the last experience of an agent, or of all, ns; None while there is none."""
@@ -321,10 +323,11 @@ class EmbodiedMemory:
 
         Raises:
             StoreError: The bytes are no sound memory of a known version.
+            ConfigError: Its map has another voxel size.
         """
         if "file" not in state:
             raise InvalidInput(f"state: wanted the key 'file', got {sorted(state)}")
-        self.store.load(np.asarray(state["file"], dtype=np.uint8).tobytes())
+        self.store.load(np.asarray(state["file"], dtype=np.uint8).tobytes(), self.spatial.check_voxel_size)
         self._note_settings()
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -35,30 +38,41 @@ class SpatialMemory:
     def __init__(self, store: Store, config: SpatialConfig | None = None) -> None:
         self.store = store
         self.config = config or SpatialConfig()
-        kept = store.get_state("voxel_size_m")
-        if kept is not None and kept != self.config.voxel_size_m:
-            raise ConfigError(f"voxel_size_m: this file's map has {kept} m, got {self.config.voxel_size_m} m")
+        with store.read() as db:
+            self.check_voxel_size(db)
         self._octree: Octree | None = None
+        self._making = threading.Lock()
         store.after_rollback.append(self.reload)
+
+    def check_voxel_size(self, db: sqlite3.Connection) -> None:
+        """Refuse a file whose map was made with another voxel size."""
+        row = db.execute("SELECT value FROM state WHERE name = 'voxel_size_m'").fetchone()
+        if row is not None and json.loads(row[0]) != self.config.voxel_size_m:
+            raise ConfigError(f"voxel_size_m: this file's map has {row[0]} m, got {self.config.voxel_size_m} m")
 
     @property
     def octree(self) -> Octree:
         """The map, read from the file at the first use."""
-        if self._octree is None:
-            from embodmem.spatial.octree import Octree, decode_bricks
+        octree = self._octree
+        if octree is None:
+            with self._making:  # two threads that ask at once must get the same one
+                octree = self._octree = self._octree or self._read_octree()
+        return octree
 
-            octree = Octree(self.config)
-            with self.store.read() as db:
-                rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick").fetchall()
-            if rows:
-                try:
-                    values = decode_bricks([row[2] for row in rows])
-                except InvalidInput as error:
-                    raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
-                keys, seen = np.array([row[:2] for row in rows], dtype=np.int64).T
-                octree.load_bricks(np.ascontiguousarray(keys), values, np.ascontiguousarray(seen))
-            self._octree = octree
-        return self._octree
+    def _read_octree(self) -> Octree:
+        from embodmem.spatial.octree import Octree, decode_bricks
+
+        octree = Octree(self.config)
+        with self.store.read() as db:
+            rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick").fetchall()
+        if rows:
+            try:
+                values = decode_bricks([row[2] for row in rows])
+            except InvalidInput as error:
+                raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
+            keys, seen = np.array([row[:2] for row in rows], dtype=np.int64).T
+            octree.load_bricks(np.ascontiguousarray(keys), values, np.ascontiguousarray(seen))
+        return octree
 
     def reload(self) -> None:
         """Read the map from the file again at the next use."""
@@ -138,7 +152,7 @@ class SpatialMemory:
                 last_seen_ns=newest,
                 label="surface",
                 text=f"{count[i]} occupied voxels of {edge_m:g} m",
-                why={"near": float(-distance[i])},
+                why={"near": float(distance[i])},
             )
             for i in np.argsort(distance, kind="stable")[:k].tolist()
         ]
@@ -156,8 +170,8 @@ class SpatialMemory:
             lower, upper = query.near - query.radius_m, query.near + query.radius_m
         else:
             raise InvalidInput("spatial: wanted a region to forget (within, or near with radius_m), got none")
-        gone = int(self.octree.remove_box(lower, upper))
         with self.store.transaction():
+            gone = int(self.octree.remove_box(lower, upper))
             self.flush()
         self.store.save()
         return gone

@@ -54,6 +54,7 @@ class Store:
         self.after_rollback: list[Callable[[], None]] = []
         self._mutex = threading.RLock()
         self._depth = 0
+        self._save_due = False
         self._owner: int | None = None
         self._local = threading.local()
         self._idle: list[sqlite3.Connection] = []  # readers that no thread uses now
@@ -124,7 +125,7 @@ class Store:
                     hook(self._writer)
                 self.commit()
             except BaseException as error:
-                self._depth, self._owner = 0, None
+                self._depth, self._owner, self._save_due = 0, None, False
                 self._rollback()
                 if isinstance(error, sqlite3.Error):
                     raise StoreError(f"{self.path}: nothing of this write was kept: {error}") from error
@@ -133,6 +134,9 @@ class Store:
                 self._depth, self._owner = 0, None
             for done in self.after_commit:
                 done()
+            if self._save_due:
+                self._save_due = False
+                self.save()
 
     def commit(self) -> None:
         """Sync the running transaction to disk; `transaction` does it at its end."""
@@ -225,10 +229,14 @@ class Store:
         return newest
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
-        """Move all that is in the write-ahead log into the file, or write a compact copy to another path."""
+        """Move all that is in the write-ahead log into the file, or write a compact copy to another path.
+
+        Within a transaction the log is moved once that has ended; a copy does not hold what is not yet committed.
+        """
         if path is None:
-            if self._writer is not None:
-                with self._mutex, self._as_store_error("move the log into the file"):
+            with self._mutex, self._as_store_error("move the log into the file"):
+                self._save_due = self._depth > 0  # SQLite does it between transactions only
+                if self._writer is not None and not self._save_due:
                     self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             return
         target = Path(path)
@@ -259,8 +267,12 @@ class Store:
             self.save(copy)
             return copy.read_bytes()
 
-    def load(self, content: bytes) -> None:
+    def load(self, content: bytes, accept: Callable[[sqlite3.Connection], None] | None = None) -> None:
         """Replace everything by what `dump` gave; all of it or, on an error, nothing.
+
+        Args:
+            content: The bytes.
+            accept: Looks at the content before it is taken over, and raises to refuse it.
 
         Raises:
             StoreError: The bytes are no sound memory of a known version.
@@ -274,6 +286,8 @@ class Store:
             source = connect(copy, writable=True)
             try:
                 migrate(source)
+                if accept is not None:
+                    accept(source)
                 with self._mutex, self._as_store_error("take over the content"):
                     source.backup(self._writer)
             finally:

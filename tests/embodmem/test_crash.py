@@ -100,6 +100,9 @@ def test_killed_again_and_again(tmp_path: Path, killed: Killed) -> None:
     with EmbodiedMemory(path) as memory, EmbodiedMemory(config=CONFIG) as unharmed:
         unharmed.write_batch(experience(i) for i in range(acknowledged[-1] + 1))
         assert_same_map(memory, unharmed)
+        assert memory.counts() == unharmed.counts()
+        texts = [[r.text for r in m.episodic.timeline(limit=100_000)] for m in (memory, unharmed)]
+        assert texts[0] == texts[1]
         memory.write(experience(acknowledged[-1] + 1))
 
 

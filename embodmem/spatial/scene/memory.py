@@ -12,9 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from embodmem.config import SceneConfig
 from embodmem.errors import InvalidInput
 from embodmem.index import Record, RecordMemory, Records
-from embodmem.index.filters import row_id
+from embodmem.index.filters import is_open, row_id
 from embodmem.spatial.scene.graph import SceneChanges, SceneGraph
-from embodmem.spatial.scene.node import ObjectNode
+from embodmem.spatial.scene.node import ObjectNode, node_passes
 from embodmem.spatial.scene.update import Move, Relation, SceneUpdate
 from embodmem.types import Event, Percept, Query, Recall
 
@@ -62,6 +62,8 @@ class SceneMemory(RecordMemory):
         kept = self.store.get_state(_STATE, {"tentative": [], "held": [], "laid": []})
         self.graph.put(ObjectNode.from_dict(values) for values in kept["tentative"])
         self._held, self._laid = dict(kept["held"]), dict(kept["laid"])
+        self._left = dict(kept.get("left", []))
+        self._support = {node: (below, looks) for node, below, looks in kept.get("support", [])}
 
     def _restored(self, rows: list[tuple[int, str]], keyframes: Mapping[int, int]) -> list[ObjectNode]:
         nodes = []
@@ -232,8 +234,9 @@ class SceneMemory(RecordMemory):
                 self._saved[i] = signature
                 changed += 1
             tentative = [node.to_dict() for node in self.graph.nodes(absent=True, tentative=True) if not node.confirmed]
-            held, laid = list(self._held.items()), list(self._laid.items())
-            self.store.set_state(_STATE, {"tentative": tentative, "held": held, "laid": laid})
+            state = {name: list(getattr(self, f"_{name}").items()) for name in ("held", "laid", "left")}
+            support = [(node, below, looks) for node, (below, looks) in self._support.items()]
+            self.store.set_state(_STATE, {"tentative": tentative, "support": support, **state})
         return changed
 
     def lacks_keyframe(self, update: SceneUpdate) -> bool:
@@ -338,11 +341,37 @@ class SceneMemory(RecordMemory):
                 return self.records.get([self._row[held[-1]]])[0]
         return self.resolve(name, None if event.T_world_body is None else event.T_world_body[:3, 3])
 
+    def forget(self, query: Query) -> int:
+        """Remove all that matches, objects not yet reported included; returns how many records went."""
+        with self.store.transaction():
+            self.drop_tentative(query)
+            return super().forget(query)
+
+    def drop_tentative(self, query: Query) -> None:
+        """Drop the objects not yet reported that match; they have no record that `remove` could remove."""
+        if is_open(query):
+            return
+        for node in self.graph.nodes(absent=True, tentative=True):
+            if not node.confirmed and node_passes(node, query):
+                self.graph.remove(node.id)
+        self.flush()
+
+    def remove(self, numbers: list[int]) -> int:
+        """Remove records; what stood on a removed object stands on nothing known."""
+        with self.store.transaction():
+            gone = super().remove(numbers)
+            for on in (self._stands, self._left):
+                on.update({node: None for node, below in on.items() if below is not None and below not in self._row})
+            here = {node: place for node, place in self._support.items() if node in self._row}
+            self._support = {node: place for node, place in here.items() if place[0] is None or place[0] in self._row}
+            self.flush()
+        return gone
+
     def clear(self) -> None:
         """Remove everything, stamps included."""
         with self.store.transaction() as db:
             db.execute("DELETE FROM state WHERE name = ?", (_STATE,))
-        super().clear()
+            super().clear()
 
     def state_dict(self) -> dict[str, Any]:
         """Its rows, and the objects that are not yet reported."""

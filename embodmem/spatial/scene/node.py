@@ -11,9 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
+from embodmem.index.words import content_words
 from embodmem.spatial.scene.lift import Observation
+from embodmem.types import Query
 
-__all__ = ["ObjectNode"]
+__all__ = ["ObjectNode", "node_passes"]
 
 Floats = NDArray[np.float64]
 
@@ -260,3 +262,23 @@ def _meet(views: Floats) -> Floats:
         w = weight / (1.0 + squared)
         at[:] = np.linalg.solve(np.tensordot(w, information, 1), w @ pull)
     return at
+
+
+def node_passes(node: ObjectNode, query: Query) -> bool:
+    """Whether a node passes the filters of a query, as a record of it would."""
+    begin, end = query.between_ns or (None, None)
+    near, within = query.near, query.within
+    if query.agent is not None or query.ids or (query.kinds and "object" not in query.kinds):
+        return False
+    if query.labels and node.label.lower() not in {label.lower() for label in query.labels}:
+        return False
+    if query.text is not None and not set(content_words(query.text)) & set(content_words(node.label)):
+        return False
+    if (begin is not None and node.last_seen_ns < begin) or (end is not None and node.first_seen_ns > end):
+        return False
+    if within is not None and ((node.upper < within[0]).any() or (node.lower > within[1]).any()):
+        return False
+    if near is None or query.radius_m is None:
+        return True
+    gap = np.maximum(np.maximum(node.lower - near, near - node.upper), 0.0)
+    return bool(np.linalg.norm(gap) <= query.radius_m)
