@@ -90,10 +90,11 @@ def ask(
         raise InvalidInput(f"ask: wanted a question, got {text!r}")
     if k < 1:
         raise InvalidInput(f"k: wanted 1 or more, got {k}")
-    now_ns = check_stamp(memory.newest_stamp() or 0 if now_ns is None else now_ns, "now_ns")
-    vocabulary = Vocabulary.of(memory, zone)
-    question = parse(text, vocabulary, now_ns)
-    answer = _answer(memory, question, vocabulary, Clock(now_ns, vocabulary.start_ns, zone), k)
+    with memory.store.read():  # one snapshot for the whole answer, whatever is written meanwhile
+        now_ns = check_stamp(memory.newest_stamp() or 0 if now_ns is None else now_ns, "now_ns")
+        vocabulary = Vocabulary.of(memory, zone)
+        question = parse(text, vocabulary, now_ns)
+        answer = _answer(memory, question, vocabulary, Clock(now_ns, vocabulary.start_ns, zone), k)
     return replace(answer, recalls=answer.recalls[:k])
 
 

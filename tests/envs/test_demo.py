@@ -44,6 +44,7 @@ class Played:
     seen_at: dict
     glimpsed_at: dict
     events: list
+    facts: list  # (label and position of the subject, label of what it stands on)
 
     def well_seen(self, item, after=False):
         return (self.seen_after if after else self.views)[item.instance_id] >= SEEN_VIEWS
@@ -67,9 +68,11 @@ def played(request, tmp_path_factory):
     with EmbodiedMemory(path, "r") as memory:  # asked after a restart, as a user would
         answers = {question: ask(memory, question) for question in QUESTIONS}
         events = [item for item in memory.episodic.timeline() if item.kind == "event"]
+        known = {item.id: item for item in memory.scene.objects()}
+        facts = [(known[f.subject], known[f.object].label) for f in memory.semantic.facts(relation="on")]
     truth = (list(env.objects), list(env.furniture))
     env.close()
-    return Played(script, answers, *truth, run.views, run.views - first, run.seen_at, run.glimpsed_at, events)
+    return Played(script, answers, *truth, run.views, run.views - first, run.seen_at, run.glimpsed_at, events, facts)
 
 
 def near(position, items, within_m=0.2):
@@ -159,3 +162,14 @@ def test_when_was_the_laptop_seen(played):
 def test_what_was_never_there_is_not_known(played):
     answer = played.answers["where is the piano?"]
     assert answer.recalls == [] and answer.text.startswith("not known")
+
+
+def test_facts_hold_in_the_world(played):
+    """Whatever is believed to stand on something does, for things of which the memory saw the last place well."""
+    wrong = []
+    for subject, support in played.facts:
+        true = near(subject.position, [i for i in played.objects if i.label == subject.label])
+        if true and played.well_seen(true[0], after=True) and true[0].support != support:
+            wrong.append((subject.label, support, true[0].support))
+    assert wrong == []
+    assert len(played.facts) >= 10
