@@ -11,9 +11,9 @@ except ModuleNotFoundError as error:
 
 from embodmem_envs.adapter import Adapter, HouseAdapter
 from embodmem_envs.house import Action, HouseConfig, HouseEnv
-from embodmem_envs.observation import MemoryObservation
+from embodmem_envs.observation import MemoryObservation, PreviousAction
 
-__all__ = ["Action", "Adapter", "HouseAdapter", "HouseConfig", "HouseEnv", "MemoryObservation"]
+__all__ = ["Action", "Adapter", "HouseAdapter", "HouseConfig", "HouseEnv", "MemoryObservation", "PreviousAction"]
 
 _SINGLE = {"EmbodMem/House-v0": "embodmem_envs.house:HouseEnv"}
 _VECTOR = {
