@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from embodmem.errors import ConfigError
 
@@ -156,13 +156,26 @@ def config_from(values: Any, kind: type[_T] = Config, where: str = "config") -> 
         # YAML writes 5 for 5.0; nothing else is turned into another type silently.
         if hints[key] is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
-        if hints[key] in (int, float, str, bool) and type(value) is not hints[key]:
-            raise ConfigError(f"{here}: wanted {hints[key].__name__}, got {value!r}")
+        if not _fits(value, hints[key]):
+            wanted = hints[key].__name__ if hints[key] in (int, float, str, bool) else hints[key]
+            hint = "; YAML takes on, off, yes and no for true and false: put them in quotes" if _has_bool(value) else ""
+            raise ConfigError(f"{here}: wanted {wanted}, got {value!r}{hint}")
         try:
             made[key] = cattrs.structure(value, hints[key])
         except Exception as error:
             raise ConfigError(f"{here}: wanted {hints[key]}, got {value!r}") from error
     return kind(**made)
+
+
+def _has_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_has_bool, value)))
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a plain value is of a type as it stands: `cattrs` makes text of a number, and letters of a word."""
+    if get_origin(kind) is tuple:
+        return isinstance(value, (list, tuple)) and all(_fits(item, get_args(kind)[0]) for item in value)
+    return kind not in (int, float, str, bool) or type(value) is kind
 
 
 def load_config(path: str | Path) -> Config:
