@@ -10,6 +10,9 @@ from urllib.parse import quote
 from embodmem.errors import DamagedMemory, NewerMemory, NotAMemory, StoreError
 from embodmem.store.schema import APPLICATION_ID, VERSION, migrate
 
+BUSY_MS = 30_000
+"""How long a connection waits for a lock that another one holds."""
+
 
 def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool = False) -> sqlite3.Connection:
     """Open a connection.
@@ -30,7 +33,7 @@ def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool
         uri=True,
         isolation_level=None,
         check_same_thread=False,
-        timeout=30,
+        timeout=BUSY_MS / 1000,
     )
     db.execute("PRAGMA foreign_keys = ON")
     if writable:

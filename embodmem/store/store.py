@@ -15,10 +15,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embodmem.errors import MemoryInUse, ReadOnlyMemory, StampError, StoreError
-from embodmem.store.files import check_file, connect, create_file
+from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.schema import migrate
 
 Mode = Literal["r", "a", "x"]
+
+READERS_MS = 2000
+"""How long a call that cleans the disk waits for readers of what was there before."""
 
 
 class Store:
@@ -54,7 +57,7 @@ class Store:
         self.after_rollback: list[Callable[[], None]] = []
         self._mutex = threading.RLock()
         self._depth = 0
-        self._save_due = False
+        self._save_due: int | None = None  # the log still has to be moved into the file, waiting so many ms for readers
         self._owner: int | None = None
         self._local = threading.local()
         self._idle: list[sqlite3.Connection] = []  # readers that no thread uses now
@@ -125,7 +128,7 @@ class Store:
                     hook(self._writer)
                 self.commit()
             except BaseException as error:
-                self._depth, self._owner, self._save_due = 0, None, False
+                self._depth, self._owner = 0, None
                 self._rollback()
                 if isinstance(error, sqlite3.Error):
                     raise StoreError(f"{self.path}: nothing of this write was kept: {error}") from error
@@ -134,9 +137,8 @@ class Store:
                 self._depth, self._owner = 0, None
             for done in self.after_commit:
                 done()
-            if self._save_due:
-                self._save_due = False
-                self.save()
+            if self._save_due is not None:
+                self._move_log(self._save_due)
 
     def commit(self) -> None:
         """Sync the running transaction to disk; `transaction` does it at its end."""
@@ -231,13 +233,15 @@ class Store:
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
         """Move all that is in the write-ahead log into the file, or write a compact copy to another path.
 
-        Within a transaction the log is moved once that has ended; a copy does not hold what is not yet committed.
+        The log is moved when no transaction runs and no reader still reads from it; where that takes too long, it is
+        tried again after each write. A copy does not hold what is not yet committed.
         """
         if path is None:
-            with self._mutex, self._as_store_error("move the log into the file"):
-                self._save_due = self._depth > 0  # SQLite does it between transactions only
-                if self._writer is not None and not self._save_due:
-                    self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with self._mutex:
+                if self._depth:
+                    self._save_due = READERS_MS
+                elif self._writer is not None:
+                    self._move_log(READERS_MS)
             return
         target = Path(path)
         if target.exists():
@@ -252,6 +256,16 @@ class Store:
         finally:
             self._give_back(reader)
             part.unlink(missing_ok=True)
+
+    def _move_log(self, wait_ms: int) -> None:
+        assert self._writer is not None
+        with self._as_store_error("move the log into the file"):
+            self._writer.execute(f"PRAGMA busy_timeout = {wait_ms}")
+            try:
+                busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            finally:
+                self._writer.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
+        self._save_due = 0 if busy else None
 
     @contextmanager
     def _as_store_error(self, aim: str) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,30 @@ def test_clearing_leaves_no_byte(path: Path) -> None:
     episodic.clear()
     assert files_with(path.parent, WORD.encode()) == []
     assert files_with(path.parent, b"sentence") == []
+    store.close()
+
+
+def test_forgetting_beside_a_reader(path: Path) -> None:
+    """A reader that keeps its snapshot delays the cleaning, and nothing else."""
+    store = Store(path)
+    episodic = EpisodicMemory(fill(store, 5))
+    episodic.write(Event(stamp_ns=9, kind="told", text=f"a {WORD} again"))
+    store.save()
+    reader = Store(path, "r")
+    with reader.read() as db:
+        before = db.execute("SELECT count(*) FROM record").fetchone()
+        begin = time.perf_counter()
+        assert episodic.forget(Query(text=WORD)) == 1
+        assert time.perf_counter() - begin < 8
+        assert not any(WORD in item.text for item in episodic.recall(WORD, 100))
+        begin = time.perf_counter()
+        for stamp in range(10, 20):
+            episodic.write(Event(stamp_ns=stamp, kind="told", text="goes on"))
+        assert time.perf_counter() - begin < 2  # writing never waits for the reader
+        assert db.execute("SELECT count(*) FROM record").fetchone() == before
+    episodic.write(Event(stamp_ns=20, kind="told", text="the reader has gone"))
+    assert files_with(path.parent, WORD.encode()) == []
+    reader.close()
     store.close()
 
 
