@@ -26,6 +26,7 @@ app = typer.Typer(
     rich_markup_mode="rich",
 )
 notes = Console(stderr=True, highlight=False)
+_BAG = "bag."
 INTERRUPTED = 130
 
 Memory_ = Annotated[Path, typer.Argument(metavar="FILE", help="The memory's file.")]
@@ -135,9 +136,17 @@ def _settings(config: Path | None, overrides: Sequence[str]) -> Config | None:
     return config_from(values, where="config")
 
 
+def _bag_options(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings of `--set bag.NAME=VALUE`."""
+    import yaml
+
+    parts = [item.removeprefix(_BAG).partition("=") for item in overrides if item.startswith(_BAG)]
+    return {name.strip(): yaml.safe_load(text) for name, _, text in parts}
+
+
 @app.command()
 def build(
-    dataset: Annotated[Path, typer.Argument(help="Folder of a recording: 7-Scenes, TUM RGB-D, or docs/datasets.md.")],
+    dataset: Annotated[Path, typer.Argument(help="A ROS 2 bag, or a folder: 7-Scenes, TUM RGB-D, docs/datasets.md.")],
     out: Annotated[Path, typer.Option("--out", help="The memory's file to make.")],
     resume: Annotated[bool, typer.Option("--resume", help="Go on where an earlier build stopped.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing memory.")] = False,
@@ -150,7 +159,10 @@ def build(
     from embodmem.build import build as run
     from embodmem.datasets import open_dataset
 
-    recording, chosen = open_dataset(dataset), _settings(config, settings or [])
+    recording = open_dataset(dataset, options=_bag_options(settings or []))
+    chosen = _settings(config, [item for item in settings or [] if not item.startswith(_BAG)])
+    for note in getattr(recording, "notes", ()):
+        notes.print(note, markup=False)
     if out.exists() and not (resume or overwrite):
         raise StoreError(f"{out}: it exists; go on with --resume, replace it with --overwrite, or take another name")
     if overwrite and out.exists():

@@ -1,4 +1,4 @@
-"""Recordings on disk as percepts: 7-Scenes, TUM RGB-D, and the library's own folders of frames.
+"""Recordings on disk as percepts: 7-Scenes, TUM RGB-D, ROS 2 bags, and the library's own folders of frames.
 
 >>> from embodmem.datasets import open_dataset, prefetch
 >>> dataset = open_dataset("kitchen")           # doctest: +SKIP
@@ -8,13 +8,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from embodmem.datasets import folder, seven_scenes, tum
+from embodmem.config import config_from
+from embodmem.datasets import folder, ros_bag, seven_scenes, tum
 from embodmem.datasets.base import Dataset, Room, experiences, prefetch
 from embodmem.datasets.folder import FolderDataset
+from embodmem.datasets.ros_bag import RosBagDataset, RosBagOptions
 from embodmem.datasets.seven_scenes import SevenScenesDataset
 from embodmem.datasets.tum import TumDataset
 from embodmem.datasets.writer import FolderWriter
@@ -25,6 +27,8 @@ __all__ = [
     "FolderDataset",
     "FolderWriter",
     "Room",
+    "RosBagDataset",
+    "RosBagOptions",
     "SevenScenesDataset",
     "TumDataset",
     "experiences",
@@ -43,17 +47,20 @@ _FORMATS = {
     "folder": _Format(folder.recognises, folder.WANTED, FolderDataset),
     "seven_scenes": _Format(seven_scenes.recognises, seven_scenes.WANTED, SevenScenesDataset),
     "tum": _Format(tum.recognises, tum.WANTED, TumDataset),
+    "ros_bag": _Format(ros_bag.recognises, ros_bag.WANTED, RosBagDataset),
 }
 
 
-def open_dataset(path: str | Path, *, format: str = "auto") -> Dataset:
+def open_dataset(path: str | Path, *, format: str = "auto", options: Mapping[str, Any] | None = None) -> Dataset:
     """Open a recording.
 
     Args:
-        path: Its folder.
-        format: "folder", "seven_scenes", "tum", or "auto" to tell by the files that are there.
+        path: Its folder, or the file of a ROS 2 bag.
+        format: "folder", "seven_scenes", "tum", "ros_bag", or "auto" to tell by the files that are there.
+        options: Settings of `RosBagOptions` that differ from the defaults, for a bag.
 
     Raises:
+        ConfigError: An option is not known.
         DatasetError: There is no such folder, it is empty, the format is not known or not recognised, or a file is
             missing or damaged.
         PoseError: A pose that is read on opening is no rigid transform.
@@ -61,6 +68,10 @@ def open_dataset(path: str | Path, *, format: str = "auto") -> Dataset:
     root = Path(path)
     if format != "auto" and format not in _FORMATS:
         raise DatasetError(f"format: wanted 'auto' or one of {', '.join(_FORMATS)}, got {format!r}")
+    if ros_bag.recognises(root) if format == "auto" else format == "ros_bag":
+        return RosBagDataset(root, config_from(dict(options or {}), RosBagOptions, "bag"))
+    if options:
+        raise DatasetError(f"{root}: options are for ROS 2 bags only, got {', '.join(options)}")
     if not root.is_dir():
         raise DatasetError(f"{root}: wanted the folder of a recording, got {'a file' if root.exists() else 'nothing'}")
     if not any(root.iterdir()):

@@ -72,19 +72,20 @@ def standing() -> Plain:
     )
 
 
-def same_memory(a: EmbodiedMemory, b: EmbodiedMemory, tolerance: float = 1e-6) -> None:
-    """Assert the same bricks and the same objects."""
+def same_memory(a: EmbodiedMemory, b: EmbodiedMemory, exact: bool = False) -> None:
+    """Assert the same bricks and the same objects; to the last bit, or up to the rounding of poses."""
+    tolerance = 0.0 if exact else 1e-6
     ours, theirs = ({int(k): v for k, v in zip(m.spatial.octree.bricks().keys, m.spatial.octree.bricks().log_odds,
                                                strict=True)} for m in (a, b))  # fmt: skip
     assert ours.keys() == theirs.keys()
     worst = 0
     for key, values in ours.items():
-        worst += int(np.count_nonzero(~np.isclose(values, theirs[key], atol=1e-5, equal_nan=True)))
-    assert worst <= 1e-4 * 512 * len(ours), f"{worst} of {512 * len(ours)} voxels differ"
+        worst += int(np.count_nonzero(~np.isclose(values, theirs[key], rtol=0, atol=tolerance, equal_nan=True)))
+    assert worst <= (0 if exact else 1e-4 * 512 * len(ours)), f"{worst} of {512 * len(ours)} voxels differ"
     mine, others = (sorted(m.scene.objects(), key=lambda o: int(o.id.split(":")[1])) for m in (a, b))
     assert [(o.label, o.data["sightings"], o.first_seen_ns, o.last_seen_ns) for o in mine] == [
         (o.label, o.data["sightings"], o.first_seen_ns, o.last_seen_ns) for o in others
     ]
     for one, other in zip(mine, others, strict=True):
-        np.testing.assert_allclose(one.position, other.position, atol=tolerance)
-        np.testing.assert_allclose(one.data["extent"], other.data["extent"], atol=tolerance)
+        np.testing.assert_allclose(one.position, other.position, rtol=0, atol=tolerance)
+        np.testing.assert_allclose(one.data["extent"], other.data["extent"], rtol=0, atol=tolerance)

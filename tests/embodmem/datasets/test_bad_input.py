@@ -239,7 +239,7 @@ def test_folders_that_are_no_recording(tmp_path: Path) -> None:
         open_dataset(tmp_path / "notes.txt")
     with pytest.raises(DatasetError, match=r"no known format: folder wants index.jsonl.*frame-XXXXXX.*groundtruth.txt"):
         open_dataset(tmp_path)
-    with pytest.raises(DatasetError, match="wanted 'auto' or one of folder, seven_scenes, tum, got 'bag'"):
+    with pytest.raises(DatasetError, match="wanted 'auto' or one of folder, seven_scenes, tum, ros_bag, got 'bag'"):
         open_dataset(tmp_path, format="bag")
     with pytest.raises(DatasetError, match="found no frame; wanted frame-XXXXXX"):
         open_dataset(tmp_path, format="seven_scenes")
