@@ -1,0 +1,418 @@
+"""PPO for policies with memory, in one file (Schulman et al., Proximal Policy Optimization, 2017).
+
+    python -m embodmem_policies.ppo --env embodmem_envs:EmbodMem/RepeatPrevious-v0 --total-steps 120000 --out runs/rp
+
+The memory is stored as it was when a rollout began; minibatches are whole environments, so that each is one scan.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium.vector import AutoresetMode, VectorEnv
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from embodmem.errors import ConfigError
+from embodmem_policies.cell import State, tree_map
+from embodmem_policies.policy import Observation, Policy, index, to_tensors
+from embodmem_policies.running import Interrupt, Log, env_bytes, env_from_bytes, load_checkpoint, make_env, parse
+from embodmem_policies.scan import run_scan
+
+Env = VectorEnv[Any, Any, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSettings:
+    """Everything that a run depends on; also its command line (`--total-steps 100000`)."""
+
+    env: str
+    """Id of the environment, for gymnasium.make_vec; "module:id" imports the module first."""
+    env_settings: dict[str, Any] = field(default_factory=dict)
+    """What the environment is made with."""
+    num_envs: int = 16
+    """Environments side by side."""
+    total_steps: int = 120_000
+    """Steps of single environments to train for."""
+    rollout: int = 128
+    """Steps of every environment between two updates."""
+    cell: str = "series"
+    """Memory cell, see `make_cell`."""
+    cell_settings: dict[str, Any] = field(default_factory=dict)
+    """What the cell takes besides."""
+    hidden: int = 64
+    """Width of encoder and cell."""
+    epochs: int = 4
+    """Passes over a rollout."""
+    minibatches: int = 2
+    """Parts of a rollout, by environments."""
+    learning_rate: float = 2e-3
+    """Of Adam, at the beginning."""
+    anneal: bool = True
+    """Let the learning rate fall to 0 at the end."""
+    gamma: float = 0.99
+    """Discount."""
+    gae_lambda: float = 0.95
+    """Of the advantages (Schulman et al., ICLR 2016, eq. 16)."""
+    clip: float = 0.2
+    """Of the probability ratio."""
+    entropy: float = 0.01
+    """Weight of the entropy."""
+    value: float = 0.5
+    """Weight of the value loss."""
+    max_grad_norm: float = 0.5
+    """Gradients are scaled down to this norm."""
+    seed: int = 0
+    """Of everything."""
+    threads: int = 1
+    """Of torch; small nets are fastest with one."""
+    checkpoint_every: int = 50
+    """Updates between two checkpoints; one more comes at the end."""
+
+    def __post_init__(self) -> None:
+        counts = (
+            "num_envs",
+            "total_steps",
+            "rollout",
+            "hidden",
+            "epochs",
+            "minibatches",
+            "threads",
+            "checkpoint_every",
+        )
+        for name in counts:
+            if getattr(self, name) < 1:
+                raise ConfigError(f"ppo: wanted {name} of 1 or more, got {getattr(self, name)}")
+        if self.minibatches > self.num_envs:
+            raise ConfigError(
+                f"ppo: wanted at most as many minibatches as environments ({self.num_envs}), got {self.minibatches}"
+            )
+
+
+@dataclass
+class Rollout:
+    """T steps of N environments; tensors (T, N, ...)."""
+
+    observation: Observation
+    start: Tensor
+    state: State
+    """The memory before the first step."""
+    action: Tensor
+    reward: Tensor
+    terminated: Tensor
+    done: Tensor
+    valid: Tensor
+    """False where the environment ignored the action, to begin a new episode instead."""
+    final_value: Tensor
+    """The value of the last observation of an episode that was cut off, where the environment then began another."""
+    last_value: Tensor
+    """(N,) the value of what is seen after the rollout."""
+
+
+class PPO:
+    """A policy, its optimizer and its environments; `collect` and `update` in turn train it.
+
+    Args:
+        settings: See `PPOSettings`.
+        env: A gymnasium vector environment to use instead of making one; `settings.env` is then only a name.
+
+    Raises:
+        ConfigError: The environment cannot be made, or has another number of copies.
+        InvalidInput: Its spaces do not suit a policy.
+    """
+
+    def __init__(self, settings: PPOSettings, env: Env | None = None) -> None:
+        self.settings = settings
+        self.env = make_env(settings.env, settings.num_envs, settings.env_settings) if env is None else env
+        if self.env.num_envs != settings.num_envs:
+            raise ConfigError(f"ppo: wanted {settings.num_envs} environments, got {self.env.num_envs}")
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(settings.seed)
+            self.policy = policy_for(settings, self.env)
+        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate, eps=1e-5, fused=True)
+        self.generator = torch.Generator().manual_seed(settings.seed)
+        self.steps = self.updates = self.episodes = 0
+        self.recent: deque[tuple[float, int, float]] = deque(maxlen=100)
+        self._mode = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._observation = self.env.reset(seed=settings.seed)[0]
+        self._state = self.policy.cell.initial_state(settings.num_envs)
+        self._start = np.ones(settings.num_envs, dtype=np.bool_)
+        self._ignored = np.zeros(settings.num_envs, dtype=np.bool_)
+        self._return = np.zeros(settings.num_envs)
+        self._length = np.zeros(settings.num_envs, dtype=np.int64)
+
+    @torch.no_grad()
+    def collect(self) -> Rollout:
+        """Act for a rollout."""
+        s, head, policy = self.settings, self.policy.head, self.policy
+        shape = (s.rollout, s.num_envs)
+        start, valid, terminated, done = (torch.zeros(shape, dtype=torch.bool) for _ in range(4))
+        reward, final_value = torch.zeros(shape), torch.zeros(shape)
+        action = torch.zeros(*shape, *head.shape, dtype=head.dtype)
+        seen: list[Observation] = []
+        noise = head.noise(*shape, generator=self.generator)
+        state, begin = self._state, self._state
+        arrays = [value.numpy() for value in (start, valid, terminated, done, reward)]
+        starts, valids, terminations, ends, rewards = arrays
+        for t in range(s.rollout):
+            starts[t], valids[t] = self._start, ~self._ignored
+            now = _copy(self._observation)
+            seen.append(now)
+            features, state = policy.step(now, state, start[t])
+            action[t] = head.sample(policy.actor(features), noise[t], policy)
+            observation, reward_t, terminated_t, truncated_t, info = self.env.step(head.to_env(action[t]))
+            rewards[t], terminations[t], ends[t] = reward_t, terminated_t, terminated_t | truncated_t
+            if self._mode is not AutoresetMode.NEXT_STEP and truncated_t.any():
+                last = _final_observation(observation, info, self._mode)
+                final_value[t] = policy.critic(policy.step(last, state, torch.zeros_like(start[t]))[0])[:, 0]
+            self._observation = self._next(observation, valids[t], rewards[t], ends[t], info)
+        self._state = tree_map(torch.clone, state)
+        final, _ = policy.step(_copy(self._observation), state, torch.from_numpy(self._start))
+        self.steps += s.rollout * s.num_envs
+        return Rollout(
+            observation=_stack(seen),
+            start=start,
+            state=begin,
+            action=action,
+            reward=reward,
+            terminated=terminated,
+            done=done,
+            valid=valid,
+            final_value=final_value,
+            last_value=policy.critic(final)[:, 0],
+        )
+
+    def _next(
+        self, observation: Any, valid: NDArray[np.bool_], reward: NDArray[Any], done: NDArray[np.bool_], info: Any
+    ) -> Any:
+        """Note what ended, and find out where the next observation begins an episode."""
+        self._return += reward
+        self._length += valid
+        if self._mode is AutoresetMode.NEXT_STEP:
+            self._start, self._ignored = self._ignored, done
+        else:
+            self._start = done
+        if done.any():
+            success = np.asarray(info.get("success", np.full(len(done), np.nan)), dtype=np.float64)
+            for i in np.flatnonzero(done):
+                self.recent.append((float(self._return[i]), int(self._length[i]), float(success[i])))
+            self.episodes += int(done.sum())
+            self._return[done], self._length[done] = 0.0, 0
+            if self._mode is AutoresetMode.DISABLED:
+                return self.env.reset(options={"reset_mask": done.copy()})[0]
+        return observation
+
+    def advantages(self, rollout: Rollout, value: Tensor) -> Tensor:
+        """(T, N): sums of discounted errors of the values (T, N), Schulman et al., ICLR 2016, eq. 16.
+
+        An episode that terminated is worth nothing after its end. One that was cut off is worth what the value of its
+        last observation says; with NEXT_STEP that observation stands in the next, ignored step.
+        """
+        s = self.settings
+        following = torch.cat((value[1:], rollout.last_value[None]))
+        if self._mode is not AutoresetMode.NEXT_STEP:
+            following = torch.where(rollout.done, rollout.final_value, following)
+        delta = rollout.reward + s.gamma * following.masked_fill(rollout.terminated, 0.0) - value
+        decay = s.gamma * s.gae_lambda * (~rollout.done).to(value.dtype)
+        return run_scan(decay, delta, torch.zeros_like(delta[0]), None, reverse=True)
+
+    def update(self, rollout: Rollout) -> dict[str, float]:
+        """Learn from a rollout; returns the means of its losses."""
+        s, head, policy = self.settings, self.policy.head, self.policy
+        with torch.no_grad():
+            told, value = policy.scan(rollout.observation, rollout.state, rollout.start)
+            old_log_p, _ = head.log_prob(told, rollout.action, policy)
+            advantage = self.advantages(rollout, value)
+            target = advantage + value
+        rate = s.learning_rate * (max(0.0, 1.0 - self.steps / s.total_steps) if s.anneal else 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = max(rate, 1e-2 * s.learning_rate)
+        sums: dict[str, float] = {}
+        for _ in range(s.epochs):
+            for part in torch.randperm(s.num_envs, generator=self.generator).chunk(s.minibatches):
+                told, value = policy.scan(
+                    index(rollout.observation, (slice(None), part)),
+                    tree_map(lambda leaf, part=part: leaf[part], rollout.state),
+                    rollout.start[:, part],
+                )
+                log_p, entropy = head.log_prob(told, rollout.action[:, part], policy)
+                valid = rollout.valid[:, part]
+                a = advantage[:, part][valid]
+                a = (a - a.mean()) / (a.std() + 1e-8)
+                log_ratio = (log_p - old_log_p[:, part])[valid]
+                ratio = log_ratio.exp()
+                # Schulman et al., 2017, eq. 7
+                policy_loss = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
+                value_loss = 0.5 * (value - target[:, part])[valid].square().mean()
+                mean_entropy = entropy[valid].mean()
+                loss = policy_loss + s.value * value_loss - s.entropy * mean_entropy
+                self.optimizer.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                nn.utils.clip_grad_norm_(policy.parameters(), s.max_grad_norm)
+                self.optimizer.step()
+                with torch.no_grad():
+                    kl = (ratio - 1.0 - log_ratio).mean()
+                losses = (
+                    ("policy_loss", policy_loss),
+                    ("value_loss", value_loss),
+                    ("entropy", mean_entropy),
+                    ("kl", kl),
+                )
+                for name, each in losses:
+                    sums[name] = sums.get(name, 0.0) + float(each)
+        self.updates += 1
+        return {name: total / (s.epochs * s.minibatches) for name, total in sums.items()}
+
+    def statistics(self) -> dict[str, float]:
+        """Means over the last 100 episodes; NaN before the first has ended."""
+        if not self.recent:
+            return {"return": float("nan"), "length": float("nan"), "success": float("nan")}
+        columns = np.array(self.recent).mean(0)
+        return dict(zip(("return", "length", "success"), map(float, columns), strict=True))
+
+    def save(self, path: str | Path) -> None:
+        """Write a checkpoint; what stood there is replaced only when the new one is whole."""
+        content = {
+            "kind": "ppo",
+            "settings": asdict(self.settings),
+            "policy": self.policy.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "counts": [self.steps, self.updates, self.episodes],
+            "recent": [list(each) for each in self.recent],
+            "state": self._state,
+            "observation": tree_map(lambda part: torch.as_tensor(part).clone(), to_tensors(self._observation)),
+            "rows": {name: torch.from_numpy(np.array(getattr(self, name))) for name in _ROWS},
+            "env": env_bytes(self.env),
+        }
+        whole = Path(path)
+        part = whole.with_suffix(".part")
+        torch.save(content, part)
+        part.replace(whole)
+
+    def load(self, path: str | Path) -> bool:
+        """Go on from a checkpoint of the same settings; total_steps may differ.
+
+        Returns:
+            True when the environments go on where they were, so that the run is the same bit for bit. Environments
+            that cannot be pickled begin new episodes instead.
+
+        Raises:
+            ConfigError: The file is no checkpoint of PPO with these settings.
+        """
+        content = load_checkpoint(path, "ppo")
+        ours, theirs = asdict(self.settings), content["settings"]
+        for name in sorted(set(ours) - {"total_steps", "checkpoint_every", "threads"}):
+            if ours[name] != theirs.get(name):
+                raise ConfigError(f"{path}: was trained with {name} {theirs.get(name)!r}, wanted {ours[name]!r}")
+        self.policy.load_state_dict(content["policy"])
+        self.optimizer.load_state_dict(content["optimizer"])
+        self.generator.set_state(content["generator"])
+        self.steps, self.updates, self.episodes = content["counts"]
+        self.recent = deque((tuple(each) for each in content["recent"]), maxlen=100)
+        env = env_from_bytes(content["env"])
+        if env is None:
+            self._observation = self.env.reset(seed=self.settings.seed + self.steps)[0]
+            return False
+        self.env.close()
+        self.env, self._state = env, content["state"]
+        self._observation = tree_map(lambda part: part.numpy(), content["observation"])
+        for name in _ROWS:
+            setattr(self, name, content["rows"][name].numpy())
+        return True
+
+
+_ROWS = ("_start", "_ignored", "_return", "_length")
+
+
+def policy_for(settings: PPOSettings, env: Env) -> Policy:
+    """A new policy for the spaces of an environment."""
+    return Policy(
+        env.single_observation_space,
+        env.single_action_space,
+        cell=settings.cell,
+        hidden=settings.hidden,
+        cell_settings=settings.cell_settings,
+    )
+
+
+def _copy(observation: Any) -> Observation:
+    """As tensors of their own: an environment may write over its arrays."""
+    return tree_map(torch.clone, to_tensors(observation))
+
+
+def _stack(seen: list[Observation]) -> Observation:
+    return tree_map(lambda *parts: torch.stack(parts), seen[0], *seen[1:])
+
+
+def _final_observation(observation: Any, info: Mapping[str, Any], mode: AutoresetMode) -> Observation:
+    """What was seen last where an episode ended, and what is seen now elsewhere."""
+    seen = _copy(observation)
+    if mode is AutoresetMode.SAME_STEP:
+        for i in np.flatnonzero(info["_final_obs"]):
+            last = to_tensors(info["final_obs"][i])
+            tree_map(lambda part, row, i=i: part[i].copy_(row), seen, last)
+    return seen
+
+
+def train(
+    settings: PPOSettings,
+    out: str | Path,
+    *,
+    env: Env | None = None,
+    resume: bool = False,
+    progress: Callable[[dict[str, float]], None] | None = None,
+) -> PPO:
+    """Train to `total_steps`, with `checkpoint.pt` and `log.csv` (and TensorBoard's, where it is installed) in `out`.
+
+    Ctrl-C, or SIGTERM, ends the run after the update in hand and saves it; `resume=True` goes on from there.
+
+    Args:
+        settings: See `PPOSettings`.
+        out: Folder; made when missing.
+        env: A vector environment to use instead of making one.
+        resume: Go on from the checkpoint in `out`.
+        progress: Called after each update with what is logged.
+
+    Raises:
+        ConfigError: `out` holds a run already and `resume` is False, or its checkpoint is of other settings.
+    """
+    folder = Path(out)
+    checkpoint = folder / "checkpoint.pt"
+    if checkpoint.exists() != resume:
+        wanted = "resume=True, or another folder: it holds a run" if not resume else "a run to resume: it holds none"
+        raise ConfigError(f"{folder}: wanted {wanted}")
+    torch.set_num_threads(settings.threads)
+    ppo = PPO(settings, env)
+    if resume:
+        ppo.load(checkpoint)
+    begin, steps = time.process_time(), ppo.steps
+    with Log(folder, asdict(settings), after_step=ppo.steps) as log, Interrupt() as interrupt:
+        while ppo.steps < settings.total_steps and not interrupt.wanted:
+            losses = ppo.update(ppo.collect())
+            rate = (ppo.steps - steps) / max(1e-9, time.process_time() - begin)
+            row = {"step": ppo.steps, "episodes": ppo.episodes, **ppo.statistics(), **losses, "steps_per_cpu_s": rate}
+            log.write(row)
+            if progress is not None:
+                progress(row)
+            if ppo.updates % settings.checkpoint_every == 0:
+                ppo.save(checkpoint)
+        ppo.save(checkpoint)
+    return ppo
+
+
+def main() -> None:
+    """The command line: one option for each setting."""
+    settings, out, resume, progress = parse(PPOSettings, __doc__ or "")
+    train(settings, out, resume=resume, progress=progress)
+
+
+if __name__ == "__main__":
+    main()
