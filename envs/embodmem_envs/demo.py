@@ -94,6 +94,8 @@ class Run:
         if seed is not None:
             for name, lower, upper in self._adapter.rooms(self.env):
                 self.memory.scene.add_room(name, lower, upper)
+                if self._writer is not None:
+                    self._writer.add_room(name, lower, upper)
         self._take(obs, info)
 
     def follow(self, actions: Iterable[Action]) -> None:
