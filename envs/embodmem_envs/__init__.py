@@ -15,17 +15,25 @@ from embodmem_envs.observation import MemoryObservation, PreviousAction
 
 __all__ = ["Action", "Adapter", "HouseAdapter", "HouseConfig", "HouseEnv", "MemoryObservation", "PreviousAction"]
 
-_SINGLE = {"EmbodMem/House-v0": "embodmem_envs.house:HouseEnv"}
+_SINGLE = {"House": "house:HouseEnv", "ObjectRecall": "object_recall:ObjectRecallEnv"}
 _VECTOR = {
-    "EmbodMem/TMaze-v0": "TMazeVec",
-    "EmbodMem/RepeatPrevious-v0": "RepeatPreviousVec",
-    "EmbodMem/RepeatFirst-v0": "RepeatFirstVec",
-    "EmbodMem/MemoryMaze-v0": "MemoryMazeVec",
+    "TMaze": "diagnostics:TMazeVec",
+    "RepeatPrevious": "diagnostics:RepeatPreviousVec",
+    "RepeatFirst": "diagnostics:RepeatFirstVec",
+    "MemoryMaze": "diagnostics:MemoryMazeVec",
+    "ObjectRecall": "object_recall:ObjectRecallVec",
 }
 
-for _id, _entry in _SINGLE.items():
-    if _id not in gymnasium.registry:
-        gymnasium.register(id=_id, entry_point=_entry)
-for _id, _entry in _VECTOR.items():
-    if _id not in gymnasium.registry:
-        gymnasium.register(id=_id, vector_entry_point=f"embodmem_envs.diagnostics:{_entry}")
+
+def _register(name: str) -> None:
+    entries = {
+        key: f"{__name__}.{table[name]}"
+        for key, table in (("entry_point", _SINGLE), ("vector_entry_point", _VECTOR))
+        if name in table
+    }
+    if f"EmbodMem/{name}-v0" not in gymnasium.registry:
+        gymnasium.register(id=f"EmbodMem/{name}-v0", **entries)  # type: ignore[arg-type]
+
+
+for _name in dict.fromkeys((*_SINGLE, *_VECTOR)):
+    _register(_name)
