@@ -10,6 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import Self
 
 from embodmem.config import Config, config_from, config_to_plain
@@ -162,29 +163,12 @@ class EmbodiedMemory:
         """Events and facts that follow from what the scene noticed."""
         evidence = [] if keyframe is None else [keyframe]
         for move in update.moves:
-            event = Event(
-                stamp_ns=percept.stamp_ns,
-                kind="moved",
-                text=move.text,
-                objects=(move.label, move.id),
-                source="scene",
-                agent=percept.agent,
-            )
-            self.semantic.retract(move.id, "on", until_ns=percept.stamp_ns)  # what it stands on now is yet to be seen
-            place = self.scene.room_of(move.to) or ""
-            number = self.episodic.add_event(event, place, [row_id(move.id), *evidence], position=move.to)
-            self.working.note(event.text, event.stamp_ns, agent=event.agent, tags=event.objects, ref=number)
+            self._notice("moved", move.id, move.label, move.text, move.to, percept, evidence)
+        for record_id, label, text in update.vanished:
+            there = self.records.get_id(record_id).position
+            self._notice("vanished", record_id, label, text, there, percept, evidence)
         for _, gone in update.merged:  # what was believed of a part of an object was never a fact of its own
             self.semantic.remove(self.records.match(Query(labels=(gone,)), self.semantic.kinds))
-        for record_id, label, text in update.vanished:
-            event = Event(
-                stamp_ns=percept.stamp_ns, kind="vanished", text=text, objects=(label, record_id), source="scene"
-            )
-            there = self.scene.records.get_id(record_id).position
-            place = "" if there is None else self.scene.room_of(there) or ""
-            event = replace(event, agent=percept.agent)
-            self.episodic.add_event(event, place, [row_id(record_id), *evidence], position=there)
-            self.semantic.retract(record_id, "on", until_ns=percept.stamp_ns)
         for relation in update.relations:
             self.semantic.assert_fact(
                 relation.subject,
@@ -193,8 +177,26 @@ class EmbodiedMemory:
                 valid_from_ns=percept.stamp_ns,
                 names=(relation.subject_name, relation.object_name),
                 position=relation.position,
-                evidence=[row_id(i) for i in (relation.subject, relation.object) if i.startswith("object:")] + evidence,
+                evidence=[row_id(relation.subject), row_id(relation.object), *evidence],
             )
+
+    def _notice(
+        self,
+        kind: str,
+        record_id: str,
+        label: str,
+        text: str,
+        position: NDArray[np.float64] | None,
+        percept: Percept,
+        evidence: list[int],
+    ) -> None:
+        """An event about an object that is no longer where it was: what it stood on, it stands on no more."""
+        stamp_ns, agent, objects = percept.stamp_ns, percept.agent, (label, record_id)
+        event = Event(stamp_ns=stamp_ns, kind=kind, text=text, objects=objects, source="scene", agent=agent)
+        place = "" if position is None else self.scene.room_of(position) or ""
+        number = self.episodic.add_event(event, place, [row_id(record_id), *evidence], position=position)
+        self.semantic.retract(record_id, "on", until_ns=stamp_ns)
+        self.working.note(text, stamp_ns, agent=agent, tags=objects, ref=number)
 
     def _write_event(self, event: Event) -> None:
         where = None if event.T_world_body is None else event.T_world_body[:3, 3]
