@@ -13,8 +13,9 @@ from types import MappingProxyType
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
+from embodmem.checks import check_between, check_point, check_stamp, check_texts, check_unit_vector
 from embodmem.errors import DepthError, InvalidInput
 from embodmem.geometry import Pose, check_pose
 
@@ -28,6 +29,7 @@ __all__ = [
     "Pose",
     "Query",
     "Recall",
+    "check_stamp",
 ]
 
 Vector = NDArray[np.float32]
@@ -37,37 +39,6 @@ _NO_LABELS: Mapping[int, str] = MappingProxyType({})
 def _set(obj: object, name: str, value: Any) -> None:
     """Assign in ``__post_init__`` of a frozen dataclass."""
     object.__setattr__(obj, name, value)
-
-
-def check_stamp(stamp_ns: Any, name: str = "stamp_ns") -> int:
-    """Return a time stamp as a Python int.
-
-    Raises:
-        InvalidInput: It is no whole number, is negative, or does not fit in 63 bits.
-    """
-    if isinstance(stamp_ns, bool) or not isinstance(stamp_ns, (int, np.integer)):
-        raise InvalidInput(f"{name}: wanted whole nanoseconds (int), got {stamp_ns!r}")
-    if not 0 <= int(stamp_ns) < 2**63:
-        raise InvalidInput(f"{name}: wanted 0 <= nanoseconds < 2**63, got {stamp_ns}")
-    return int(stamp_ns)
-
-
-def _unit_vector(value: ArrayLike, name: str) -> Vector:
-    vector = np.asarray(value, dtype=np.float32)
-    if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
-        raise InvalidInput(f"{name}: wanted a finite vector (D,), got shape {vector.shape}")
-    norm = float(np.linalg.norm(vector))
-    if norm == 0.0:
-        raise InvalidInput(f"{name}: wanted a vector of unit norm, got all zeros")
-    unit: Vector = vector / np.float32(norm)
-    return unit
-
-
-def _point(value: ArrayLike, name: str) -> NDArray[np.float64]:
-    point = np.asarray(value, dtype=np.float64)
-    if point.shape != (3,) or not np.isfinite(point).all():
-        raise InvalidInput(f"{name}: wanted a finite point (3,) in metres, got {value!r}")
-    return point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +96,7 @@ class Detection:
     instance_id: int | None = None
 
     def __post_init__(self) -> None:
+        check_texts("detection: label", self.label)
         if not self.label.strip():
             raise InvalidInput("detection: wanted a label, got an empty one")
         if not 0.0 <= self.score <= 1.0:
@@ -147,7 +119,7 @@ class Detection:
                 )
             _set(self, "mask", mask)
         if self.embedding is not None:
-            _set(self, "embedding", _unit_vector(self.embedding, f"detection {self.label!r}: embedding"))
+            _set(self, "embedding", check_unit_vector(self.embedding, f"detection {self.label!r}: embedding"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -187,6 +159,7 @@ class Percept:
     def __post_init__(self) -> None:
         _set(self, "stamp_ns", check_stamp(self.stamp_ns))
         _set(self, "T_world_sensor", check_pose(self.T_world_sensor, "T_world_sensor"))
+        check_texts("percept", self.caption, self.agent, *self.labels.values())
         if self.camera is None and any(x is not None for x in (self.depth, self.rgb, self.segmentation)):
             raise InvalidInput("percept: images came without a camera; wanted camera=PinholeCamera(...)")
         if self.depth is not None:
@@ -207,7 +180,7 @@ class Percept:
                     f"{self.camera and self.camera.shape}, got {detection.mask.shape}"
                 )
         if self.embedding is not None:
-            _set(self, "embedding", _unit_vector(self.embedding, "percept: embedding"))
+            _set(self, "embedding", check_unit_vector(self.embedding, "percept: embedding"))
 
     def _checked_depth(self, depth: NDArray[Any]) -> NDArray[np.float32]:
         assert self.camera is not None
@@ -265,6 +238,9 @@ class Event:
 
     def __post_init__(self) -> None:
         _set(self, "stamp_ns", check_stamp(self.stamp_ns))
+        if isinstance(self.objects, str):
+            raise InvalidInput(f"event: wanted objects as a tuple of labels, got the string {self.objects!r}")
+        check_texts("event", self.kind, self.text, self.outcome, self.source, self.agent, *self.objects)
         if not self.kind.strip() or not self.text.strip():
             raise InvalidInput(f"event: wanted a kind and a text, got kind={self.kind!r}, text={self.text!r}")
         if self.until_ns is not None:
@@ -273,8 +249,6 @@ class Event:
                 raise InvalidInput(f"event: wanted until_ns >= stamp_ns, got {self.until_ns} < {self.stamp_ns}")
         if self.T_world_body is not None:
             _set(self, "T_world_body", check_pose(self.T_world_body, "T_world_body"))
-        if isinstance(self.objects, str):
-            raise InvalidInput(f"event: wanted objects as a tuple of labels, got the string {self.objects!r}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -310,10 +284,12 @@ class Query:
             value = getattr(self, name)
             if isinstance(value, str):
                 raise InvalidInput(f"query: wanted {name} as a tuple of strings, got the string {value!r}")
+            check_texts(f"query: {name}", *value)
+        check_texts("query", "" if self.text is None else self.text, "" if self.agent is None else self.agent)
         if self.embedding is not None:
-            _set(self, "embedding", _unit_vector(self.embedding, "query: embedding"))
+            _set(self, "embedding", check_unit_vector(self.embedding, "query: embedding"))
         if self.near is not None:
-            _set(self, "near", _point(self.near, "query: near"))
+            _set(self, "near", check_point(self.near, "query: near"))
         if self.radius_m is not None and (self.near is None or not self.radius_m >= 0):
             raise InvalidInput(f"query: radius_m wants a point `near` and a number >= 0, got {self.radius_m}")
         if self.within is not None:
@@ -322,14 +298,7 @@ class Query:
                 raise InvalidInput(f"query: wanted within as (2, 3) lower and upper corner, got {self.within!r}")
             _set(self, "within", box)
         if self.between_ns is not None:
-            begin, end = self.between_ns
-            for stamp in (begin, end):
-                whole = isinstance(stamp, (int, np.integer)) and not isinstance(stamp, bool)
-                if stamp is not None and not (whole and abs(int(stamp)) < 2**63):
-                    raise InvalidInput(f"query: wanted between_ns in whole nanoseconds (int), got {self.between_ns}")
-            if begin is not None and end is not None and end < begin:
-                raise InvalidInput(f"query: wanted between_ns as (from, until), got {self.between_ns}")
-            _set(self, "between_ns", tuple(None if stamp is None else int(stamp) for stamp in (begin, end)))
+            _set(self, "between_ns", check_between(self.between_ns, "query: between_ns"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from embodmem.embodied import EmbodiedMemory
-from embodmem.types import Event, Percept, Query
+from embodmem.types import Event, Percept
 from tests.embodmem.crash_child import CONFIG, experience, picture
 from tests.embodmem.store.filled import check_file_indexes
 

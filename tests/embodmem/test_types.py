@@ -98,7 +98,17 @@ BAD: list[tuple[Callable[[], object], type[Exception], str]] = [
     (lambda: Query(between_ns=(5, 4)), InvalidInput, r"\(from, until\), got \(5, 4\)"),
     (lambda: Query(between_ns=(0.5, None)), InvalidInput, "whole nanoseconds"),  # type: ignore[arg-type]
     (lambda: Query(between_ns=(None, 2**63)), InvalidInput, "whole nanoseconds"),
+    (lambda: Query(between_ns=7), InvalidInput, r"wanted \(from, until\), got 7"),  # type: ignore[arg-type]
     (lambda: Query(embedding=np.zeros(3)), InvalidInput, "query: embedding"),
+    (lambda: Query(text="lone \ud800"), InvalidInput, "half a surrogate pair"),
+    (lambda: Query(labels=("mug", 3)), InvalidInput, "query: labels: wanted text, got 3"),  # type: ignore[arg-type]
+    (lambda: Event(stamp_ns=1, kind="told", text="lone \udc80"), InvalidInput, "half a surrogate pair"),
+    (lambda: Event(stamp_ns=1, kind="told", text=5), InvalidInput, "event: wanted text, got 5"),  # type: ignore[arg-type]
+    (lambda: Event(stamp_ns=1, kind="told", text="x", objects=(None,)), InvalidInput, "got None"),  # type: ignore[arg-type]
+    (lambda: Detection(label=7, box=BOX), InvalidInput, "label: wanted text, got 7"),  # type: ignore[arg-type]
+    (lambda: look(caption="\ud800"), InvalidInput, "percept: wanted Unicode text"),
+    (lambda: look(labels={1: None}), InvalidInput, "percept: wanted text, got None"),
+    (lambda: look(agent=3), InvalidInput, "percept: wanted text, got 3"),
 ]
 
 

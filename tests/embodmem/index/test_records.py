@@ -89,7 +89,6 @@ NASTY = (
     "чашка",
     "☕🤖👩‍🚀",
     "a\x00b",
-    "\ud800 lone",
     "x" * 100_000,
     "%_\\",
     "\n\t",
@@ -103,11 +102,11 @@ def test_no_text_upsets_a_search(records: Records, text: str) -> None:
         Query(text=text),
         Query(labels=(text,)),
         Query(kinds=(text,)),
-        Query(agent=text.replace("\ud800", "")),
+        Query(agent=text),
     ):
         assert isinstance(records.search(query, 5), list)
     records.match(Query(text=text))
-    if text and "\ud800" not in text and "\x00" not in text:
+    if text and "\x00" not in text:
         number = records.add(note(text, label=text))
         assert records.get([number])[0].text == text
         if words(text):
