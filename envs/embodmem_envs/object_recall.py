@@ -70,8 +70,8 @@ class ObjectRecallVec(DiagnosticVec):
 
     def split(self, obs: Floats) -> tuple[Floats, Floats]:
         """Observations (..., D) as (..., obs_size) without the memory and its rows (..., rows, 22)."""
-        rows: Floats = obs[..., self.obs_size :].reshape(*obs.shape[:-1], *self.rows_shape)
-        return obs[..., : self.obs_size], rows
+        rows = obs[..., self.obs_size :].reshape(*obs.shape[:-1], *self.rows_shape)
+        return obs[..., : self.obs_size], np.asarray(rows)
 
     def _small(self, rgb: NDArray[np.uint8]) -> Floats:
         """(E, n, view) the pictures, each pixel the mean of a block, flat in 0..1."""
