@@ -112,12 +112,20 @@ def _progress(total: int) -> Iterator[Any]:
         yield update
 
 
+def _value(path: str, text: str) -> Any:
+    """What is written behind `--set path=`."""
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set: wanted a value in YAML for {path}, got {text!r}: {error}") from error
+
+
 def _settings(config: Path | None, overrides: Sequence[str]) -> Config | None:
     """A file of overrides with single settings on top; None when neither is given."""
     if config is None and not overrides:
         return None
-    import yaml
-
     values = config_to_plain(Config() if config is None else load_config(config))
     for item in overrides:
         path, equals, text = item.partition("=")
@@ -129,19 +137,14 @@ def _settings(config: Path | None, overrides: Sequence[str]) -> Config | None:
             here = here.setdefault(name, {})
             if not isinstance(here, dict):
                 raise ConfigError(f"--set: {name!r} of {path!r} is a setting, not a section")
-        try:
-            here[last] = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"--set: wanted a value in YAML for {path}, got {text!r}: {error}") from error
+        here[last] = _value(path, text)
     return config_from(values, where="config")
 
 
 def _bag_options(overrides: Sequence[str]) -> dict[str, Any]:
     """The settings of `--set bag.NAME=VALUE`."""
-    import yaml
-
     parts = [item.removeprefix(_BAG).partition("=") for item in overrides if item.startswith(_BAG)]
-    return {name.strip(): yaml.safe_load(text) for name, _, text in parts}
+    return {name.strip(): _value(_BAG + name, text) for name, _, text in parts}
 
 
 @app.command()
@@ -289,6 +292,19 @@ def forget(
         _print_json({"forgotten": gone, "by_kind": by_kind})
         return
     print("forgot " + (", ".join(f"{n} {name}{'s' * (n != 1)}" for name, n in by_kind.items()) or "nothing"))
+
+
+@app.command()
+def ros(
+    config: Annotated[Path | None, typer.Option("--config", help="YAML file of settings of the node.")] = None,
+    memory: Annotated[
+        Path | None, typer.Option("--memory", help="The memory's file; made where there is none.")
+    ] = None,
+) -> None:
+    """Run the memory as a ROS 2 node, with no ROS installed (extra dds)."""
+    from embodmem_ros.main import run
+
+    run(config, memory, log=lambda text: notes.print(text, markup=False, soft_wrap=True))
 
 
 @app.command()

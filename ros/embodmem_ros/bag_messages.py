@@ -65,7 +65,8 @@ def _value(kind: Any, value: Any, store: Typestore) -> Any:
 
 def encode(type_name: str, plain: Plain) -> memoryview:
     """CDR bytes of nested plain values, with the encapsulation header."""
-    return type_store().serialize_cdr(make_message(type_name, plain), type_name, little_endian=True)
+    raw: memoryview = type_store().serialize_cdr(make_message(type_name, plain), type_name, little_endian=True)
+    return raw
 
 
 def decode(type_name: str, raw: bytes | memoryview) -> Any:

@@ -63,7 +63,7 @@ def _brick_levels(codes: NDArray[np.int64], voxels: NDArray[np.uint16]) -> tuple
     return levels, states[:, 0]
 
 
-def binary_stream(keys: NDArray[np.int64], occupied: NDArray[np.bool_], free: NDArray[np.bool_]) -> tuple[bytes, int]:
+def binary_stream(keys: NDArray[np.int64], occupied: NDArray[np.bool_], free: NDArray[np.bool_]) -> bytes:
     """OctoMap's binary stream of some bricks.
 
     Args:
@@ -72,13 +72,13 @@ def binary_stream(keys: NDArray[np.int64], occupied: NDArray[np.bool_], free: ND
         free: (N, 512) voxels that are free.
 
     Returns:
-        The stream, and how many nodes it tells of (the `size` in the header of a .bt file).
+        The stream; empty for an empty map.
 
     Raises:
         InvalidInput: A brick lies outside of what OctoMap can address, 32768 voxels to each side of the origin.
     """
     if not occupied.any() and not free.any():
-        return b"", 0
+        return b""
     cells = unpack_keys(keys) + (1 << (_BRICK_DEPTH - 1))
     if cells.min() < 0 or cells.max() >= 1 << _BRICK_DEPTH:
         raise InvalidInput("octomap: wanted a map within 32768 voxels of the origin, got one that is larger")
@@ -97,11 +97,18 @@ def binary_stream(keys: NDArray[np.int64], occupied: NDArray[np.bool_], free: ND
     # Depth-first with parents first: by the code of the first voxel below, then by depth.
     first = np.concatenate([(code << (3 * (_DEPTH - depth))) << 5 | depth for depth, (code, _) in levels.items()])
     stream = np.concatenate([words for _, words in levels.values()])[np.argsort(first)]
-    pairs = (stream[:, None] >> (2 * np.arange(8, dtype=np.uint16))) & 3
-    return stream.astype("<u2").tobytes(), 1 + int(np.count_nonzero(pairs))
+    return stream.astype("<u2").tobytes()
 
 
-def bt_file(stream: bytes, nodes: int, voxel_size_m: float) -> bytes:
+def count_nodes(stream: bytes) -> int:
+    """How many nodes a stream tells of, leaves included: the `size` in the header of a .bt file."""
+    words = np.frombuffer(stream, dtype="<u2")
+    known = (words | (words >> 1)) & 0x5555  # one bit for each child that is not unknown
+    bits = np.unpackbits(known.view(np.uint8))
+    return int(np.count_nonzero(bits)) + (len(words) > 0)
+
+
+def bt_file(stream: bytes, voxel_size_m: float) -> bytes:
     """A whole .bt file of a stream."""
-    head = f"# Octomap OcTree binary file\nid OcTree\nsize {nodes}\nres {voxel_size_m!r}\ndata\n"
+    head = f"# Octomap OcTree binary file\nid OcTree\nsize {count_nodes(stream)}\nres {voxel_size_m!r}\ndata\n"
     return head.encode("ascii") + stream

@@ -31,7 +31,7 @@ def octomap(octree: Octree, stamp_ns: int, frame: str) -> Plain:
     """
     bricks = octree.bricks()
     limit = octree.config.log_odds_occupied
-    stream, _ = binary_stream(bricks.keys, bricks.log_odds > limit, bricks.log_odds <= limit)
+    stream = binary_stream(bricks.keys, bricks.log_odds > limit, bricks.log_odds <= limit)
     return {
         "header": header(stamp_ns, frame),
         "binary": True,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from bisect import insort
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from embodmem.ask import ask
@@ -351,8 +350,3 @@ def _answered(answer: Callable[[], Plain]) -> Plain:
         return {"success": True, "message": "", **answer()}
     except EmbodmemError as error:
         return {"success": False, "message": str(error)}
-
-
-def with_memory_file(config: NodeConfig, memory_file: str | None) -> NodeConfig:
-    """The settings with another memory file, where one is given."""
-    return config if memory_file is None else replace(config, memory_file=memory_file)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -92,13 +92,13 @@ def write_bag(dataset: Dataset, out: str | Path, *, stop: int | None = None) -> 
     with tempfile.TemporaryDirectory(dir=out.absolute().parent, prefix=".bag-") as folder:
         made = Path(folder) / out.stem
         count = 0
-        connections: dict[tuple[str, str], object] = {}
+        connections: dict[tuple[str, str], Any] = {}
         with Writer(made, version=9, storage_plugin=StoragePlugin.MCAP) as writer:
             for experience in experiences(dataset, stop=stop):
                 for topic, kind, content in speak(experience):
                     if (topic, kind) not in connections:
                         connections[topic, kind] = writer.add_connection(topic, kind, typestore=type_store())
-                    writer.write(connections[topic, kind], experience.stamp_ns, encode(kind, content))  # type: ignore[arg-type]
+                    writer.write(connections[topic, kind], experience.stamp_ns, encode(kind, content))
                     count += 1
         shutil.move(made / f"{out.stem}.mcap" if out.suffix == ".mcap" else made, out)
     return count

@@ -9,16 +9,16 @@ import pytest
 
 from embodmem.errors import InvalidInput
 from embodmem.spatial.octree.keys import pack_keys, unpack_keys, voxel_offsets
-from embodmem_ros.octomap import binary_stream, bt_file
+from embodmem_ros.octomap import binary_stream, bt_file, count_nodes
 
 SIZE_M = 0.1
 
 
-def read(stream: bytes, nodes: int, tmp_path: Path) -> tuple[int, dict[tuple[int, int, int], bool]]:
+def read(stream: bytes, tmp_path: Path) -> tuple[int, dict[tuple[int, int, int], bool]]:
     """Nodes, and voxel -> whether it is occupied, as OctoMap reads a stream."""
     pyoctomap = pytest.importorskip("pyoctomap")
     path = tmp_path / "map.bt"
-    path.write_bytes(bt_file(stream, nodes, SIZE_M))
+    path.write_bytes(bt_file(stream, SIZE_M))
     tree = pyoctomap.OcTree(1.0)
     assert tree.readBinary(str(path))
     assert tree.getResolution() == SIZE_M
@@ -38,18 +38,18 @@ def test_octomap_reads_every_voxel(seed: int, tmp_path: Path) -> None:
     states = rng.choice([-1, 0, 1], (len(cells), 512), p=[0.5, 0.3, 0.2])
     states[0] = 0  # a brick that is free as a whole becomes one leaf
     states[1, :64] = 1  # and so do parts of one
-    stream, nodes = binary_stream(pack_keys(cells), states == 1, states == 0)
-    size, voxels = read(stream, nodes, tmp_path)
+    stream = binary_stream(pack_keys(cells), states == 1, states == 0)
+    size, voxels = read(stream, tmp_path)
     brick, place = np.nonzero(states >= 0)
     wanted = cells[brick] * 8 + voxel_offsets()[place]
     known = zip(map(tuple, wanted.tolist()), (states[brick, place] == 1).tolist(), strict=True)
     assert voxels == dict(known)
-    assert size == nodes
+    assert size == count_nodes(stream)
 
 
 def test_an_empty_map_has_no_nodes() -> None:
     nothing = np.zeros((1, 512), bool)
-    assert binary_stream(pack_keys(np.zeros((1, 3), int)), nothing, nothing) == (b"", 0)
+    assert binary_stream(pack_keys(np.zeros((1, 3), int)), nothing, nothing) == b""
 
 
 def test_a_map_that_octomap_cannot_address_is_refused() -> None:
