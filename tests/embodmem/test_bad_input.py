@@ -252,6 +252,7 @@ CASES: dict[str, Case] = {
     "--set of broken YAML": Case(
         set_to("spatial.threads=["), ConfigError, "wanted a value in YAML for spatial.threads"
     ),
+    "--set of broken YAML for a bag": Case(set_to("bag.topic=["), ConfigError, "wanted a value in YAML for bag.topic"),
     "--set below a setting": Case(
         set_to("encoder.name=hashing"), ConfigError, "'encoder' of 'encoder.name' is a setting"
     ),
