@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 
-from embodmem import Config, EmbodiedMemory, Percept, load_config
+from embodmem import Config, EmbodiedMemory, Percept, cli, load_config
 from tests.embodmem.small import environment, look
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -155,6 +155,19 @@ def assert_same_keys(shown: Any, got: Any, where: str) -> None:
     for key, value in shown.items():
         kinds = {int: (int, float), float: (int, float)}.get(type(value), (type(value),))
         assert isinstance(got[key], kinds), f"{where}: {key}"
+
+
+def test_every_command_and_option_is_explained():
+    import typer
+
+    text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    commands = typer.main.get_command(cli.app).commands
+    assert sections.keys() == commands.keys()
+    for name, command in commands.items():
+        options = {option for parameter in command.params for option in parameter.opts if option.startswith("-")}
+        missing = {option for option in options if option not in sections[name]} - {"--json"}
+        assert not missing, name
 
 
 @pages("json")

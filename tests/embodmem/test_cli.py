@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -220,6 +221,19 @@ def test_overwriting_starts_anew(home):
     summary = one_json(embodmem("build", "room", "--out", "copy.mem", "--overwrite", "--json", cwd=home))
     assert (summary["frames"], summary["resumed_at"]) == (FRAMES, 0)
     assert_same(home / "room.mem", home / "copy.mem")
+
+
+def test_bad_frames_are_named_and_left_out_when_asked(home, tmp_path):
+    shutil.copytree(home / "room", tmp_path / "room")
+    image = tmp_path / "room" / "depth" / "000021.png"
+    image.write_bytes(image.read_bytes()[:100])
+    options = ("build", tmp_path / "room", "--out", tmp_path / "room.mem", "--resume", "--json")
+    assert "000021.png" in failed(embodmem(*options))
+    assert frames_kept(tmp_path / "room.mem") == 21
+    done = embodmem(*options, "--skip-bad")
+    summary = one_json(done)
+    assert (summary["resumed_at"], summary["frames"], summary["skipped"]) == (21, FRAMES - 22, 1)
+    assert re.search(r"^skipped frame 21: .*000021\.png: ", done.stderr, re.M)
 
 
 def test_mistakes_in_the_command_are_usage_errors(home):
