@@ -165,7 +165,7 @@ def build(
     recording = open_dataset(dataset, options=_bag_options(settings or []))
     chosen = _settings(config, [item for item in settings or [] if not item.startswith(_BAG)])
     for note in getattr(recording, "notes", ()):
-        notes.print(note, markup=False)
+        notes.print(note, markup=False, soft_wrap=True)
     if out.exists() and not (resume or overwrite):
         raise StoreError(f"{out}: it exists; go on with --resume, replace it with --overwrite, or take another name")
     if overwrite and out.exists():
@@ -176,7 +176,7 @@ def build(
         report = run(recording, memory, resume=resume, skip_bad=skip_bad, progress=update)
         counts = memory.counts()
     for frame, why in report.skipped.items():
-        notes.print(f"skipped frame {frame}: {why}", markup=False)
+        notes.print(f"skipped frame {frame}: {why}", markup=False, soft_wrap=True)
     summary = {
         "path": str(out),
         "frames": report.frames,
