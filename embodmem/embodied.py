@@ -213,9 +213,9 @@ class EmbodiedMemory:
     def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
         """The k best answers of all memories, best first; [] when nothing matches.
 
-        Scores of different memories do not compare, so their rankings are fused by rank. A line of working memory
-        counts for the record that it stands for. `why` says which channels of which memory chose an answer. The map
-        takes part only when the query's kinds name "surface".
+        Scores of different memories do not compare, so their rankings are fused by rank. A line of working memory that
+        stands for a record adds to the reasons for that one, not to its rank: it would count twice. `why` says which
+        channels of which memory chose an answer. The map takes part only when the query's kinds name "surface".
         """
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
@@ -236,7 +236,7 @@ class EmbodiedMemory:
         rankings: dict[str, list[str]] = {}
         for name, items in answers.items():
             keys = [item.evidence[0] if name == "working" and item.evidence else item.id for item in items]
-            rankings[name] = list(dict.fromkeys(keys))
+            rankings[name] = [key for key, item in zip(keys, items, strict=True) if key == item.id]
             for key, item in zip(keys, items, strict=True):
                 if name != "working" or key == item.id:
                     found.setdefault(key, item)

@@ -148,7 +148,8 @@ def _check_filters(item: Recall, query: Query) -> None:
     """What can be told from an answer alone must not contradict the filters."""
     box = _corners(item)
     begin, end = query.between_ns or (None, None)
-    assert begin is None or item.last_seen_ns >= begin, f"{query}: {item} ended before that time"
+    holds = "valid_until_ns" in item.data and item.data["valid_until_ns"] is None  # a fact that has no end yet
+    assert begin is None or holds or item.last_seen_ns >= begin, f"{query}: {item} ended before that time"
     assert end is None or item.first_seen_ns <= end, f"{query}: {item} began after that time"
     if query.within is not None:
         lower, upper = query.within

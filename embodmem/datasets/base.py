@@ -102,17 +102,19 @@ def prefetch(
 
 def _prefetch(dataset: Dataset, frames: range, workers: int, depth: int) -> Generator[Percept, None, None]:
     pending: deque[Future[Percept]] = deque()
-    with ThreadPoolExecutor(workers, thread_name_prefix="embodmem-prefetch") as pool:
-        try:
-            for i in frames:
-                pending.append(pool.submit(dataset.read, i))
-                if len(pending) == depth:
-                    yield pending.popleft().result()
-            while pending:
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="embodmem-prefetch")
+    try:
+        for i in frames:
+            pending.append(pool.submit(dataset.read, i))
+            if len(pending) == depth:
                 yield pending.popleft().result()
-        finally:
-            for future in pending:
-                future.cancel()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        try:
+            pool.shutdown(cancel_futures=True)
+        except RuntimeError:  # garbage collection may drop the iterator in one of these threads
+            pool.shutdown(wait=False)
 
 
 def experiences(

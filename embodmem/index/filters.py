@@ -66,7 +66,9 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
         values.append(query.agent)
     begin, end = query.between_ns or (None, None)
     if begin is not None:
-        terms.append("last_ns >= ?")
+        # A fact that still holds has no end yet; its last_ns is when it was learnt.
+        holds = "SELECT id FROM fact WHERE valid_until_ns IS NULL AND known_until_ns IS NULL"
+        terms.append(f"(last_ns >= ? OR (kind = 'fact' AND id IN ({holds})))")
         values.append(begin)
     if end is not None:
         terms.append("first_ns <= ?")

@@ -41,6 +41,7 @@ class SpatialMemory:
         with store.read() as db:
             self.check_voxel_size(db)
         self._octree: Octree | None = None
+        self._version = 0
         self._making = threading.Lock()
         store.after_rollback.append(self.reload)
 
@@ -52,11 +53,14 @@ class SpatialMemory:
 
     @property
     def octree(self) -> Octree:
-        """The map, read from the file at the first use."""
-        octree = self._octree
+        """The map, read from the file at the first use; for reading, again when another process has written."""
+        version = self.store.foreign_version()
+        octree = self._octree if version == self._version else None
         if octree is None:
             with self._making:  # two threads that ask at once must get the same one
-                octree = self._octree = self._octree or self._read_octree()
+                if self._octree is None or version != self._version:
+                    self._octree, self._version = self._read_octree(), version
+                octree = self._octree
         return octree
 
     def _read_octree(self) -> Octree:

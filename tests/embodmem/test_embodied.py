@@ -340,3 +340,34 @@ def test_bad_k(memory: EmbodiedMemory) -> None:
     for k in (0, -3):
         with pytest.raises(InvalidInput, match="k: wanted 1 or more"):
             memory.recall("mug", k)
+
+
+def test_a_reader_follows_another_writer(path: Path) -> None:
+    """Open for reading, the graph, the map and the words take in what is written meanwhile."""
+    first, *rest = looks()
+    with EmbodiedMemory(path, config=CONFIG) as writer:
+        writer.write(first)
+        with EmbodiedMemory(path, "r") as reader:
+            bricks = reader.spatial.octree.stats().bricks
+            assert reader.scene.resolve(WORD) is None and reader.scene.room_of((0.0, 0.0, 0.5)) is None
+            writer.write_batch(rest)
+            writer.scene.add_room("kitchen", (-2.0, -2.0, 0.0), (2.0, 2.0, 2.5))
+            assert reader.scene.resolve(WORD) is not None
+            assert reader.scene.room_of((0.0, 0.0, 0.5)) == "kitchen"
+            assert reader.spatial.octree.stats().bricks == writer.spatial.octree.stats().bricks >= bricks
+            assert reader.recall(WORD)[0].label == WORD
+
+
+def test_an_exact_match_outranks_what_only_mentions_it(memory: EmbodiedMemory) -> None:
+    memory.write_batch(looks())
+    best = memory.recall(WORD)[0]
+    assert (best.kind, best.label) == ("object", WORD)
+
+
+def test_a_fact_that_still_holds_is_recalled_for_any_later_time(memory: EmbodiedMemory) -> None:
+    memory.semantic.assert_fact("cup", "on", "shelf", valid_from_ns=10)
+    memory.semantic.assert_fact("jar", "on", "shelf", valid_from_ns=10)
+    memory.semantic.retract("jar", "on", until_ns=20)
+    found = memory.recall(Query(labels=("shelf",), kinds=("fact",), between_ns=(500, 600)))
+    assert [item.label for item in found] == ["cup"]
+    assert memory.recall(Query(labels=("cup",), kinds=("fact",), between_ns=(0, 5))) == []

@@ -39,8 +39,14 @@ class SceneMemory(RecordMemory):
         self.store.after_rollback.append(self.reload)
         self.reload()
 
+    def _follow(self) -> None:
+        """Open for reading: take in what another process has written since."""
+        if self.store.foreign_version() != self._version:
+            self.reload()
+
     def reload(self) -> None:
         """Read the graph from the file again."""
+        self._version = self.store.foreign_version()
         self.graph = SceneGraph(self.config)
         self._row: dict[int, int] = {}  # node -> row of its record
         self._saved: dict[int, tuple[Any, ...]] = {}  # node -> what of it is on disk
@@ -280,6 +286,7 @@ class SceneMemory(RecordMemory):
 
     def room_of(self, point: ArrayLike) -> str | None:
         """The name of the room that holds a point (3,), metres, world; None outside of all rooms."""
+        self._follow()
         return self.graph.room_of(point)
 
     def objects(
@@ -315,6 +322,7 @@ class SceneMemory(RecordMemory):
 
     def objects_on(self, record_id: str) -> list[Recall]:
         """The objects that stand on the object of this id."""
+        self._follow()
         below = self._node_of(record_id)
         if below is None:
             raise InvalidInput(f"object: wanted an id that is in the memory, got {record_id!r}")
@@ -322,6 +330,7 @@ class SceneMemory(RecordMemory):
 
     def resolve(self, name: str, near: NDArray[np.float64] | None = None) -> Recall | None:
         """The object that a name means: its id, or the object of that label nearest to `near`, else seen last."""
+        self._follow()
         if name.startswith("object:"):
             return next(iter(self.records.get([self._row[i] for i in [self._node_of(name)] if i is not None])), None)
         fit = [n for n in self.graph.nodes(absent=True) if n.label.lower() == name.lower()]
