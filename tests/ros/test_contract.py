@@ -176,8 +176,12 @@ def test_maps_and_objects_reach_who_comes_later(shell: Shell, tmp_path: Path) ->
     (tmp_path / "map.bt").write_bytes(bt_file(octomap.data.tobytes(), octomap.resolution))
     tree = pyoctomap.OcTree(0.1)
     assert tree.readBinary(str(tmp_path / "map.bt"))
-    nodes = [tree.search(np.array([0.02, 1.02, z])) for z in (0.72, 0.77)]  # the top of the table is at 0.75
-    assert any(node is not None and tree.isNodeOccupied(node) for node in nodes)
+    with EmbodiedMemory(config=room.MEMORY) as direct:
+        direct.write_batch(TOUR)
+        centres, edge = direct.spatial.octree.occupied()
+    assert all(tree.isNodeOccupied(tree.search(centre.astype(float))) for centre in centres[::20])
+    volume = sum(leaf.getSize() ** 3 for leaf in tree.begin_leafs() if tree.isNodeOccupied(leaf))
+    assert round(volume / edge**3) == len(centres)
 
 
 def test_what_is_told_is_remembered_and_forgotten(shell: Shell) -> None:
