@@ -176,9 +176,9 @@ def test_maps_and_objects_reach_who_comes_later(shell: Shell, tmp_path: Path) ->
     (tmp_path / "map.bt").write_bytes(bt_file(octomap.data.tobytes(), octomap.resolution))
     tree = pyoctomap.OcTree(0.1)
     assert tree.readBinary(str(tmp_path / "map.bt"))
-    with EmbodiedMemory(config=room.MEMORY) as direct:
-        direct.write_batch(TOUR)
-        centres, edge = direct.spatial.octree.occupied()
+    shell.stop()
+    with EmbodiedMemory(shell.config.memory_file, "r") as kept:
+        centres, edge = kept.spatial.octree.occupied()
     assert all(tree.isNodeOccupied(tree.search(centre.astype(float))) for centre in centres[::20])
     volume = sum(leaf.getSize() ** 3 for leaf in tree.begin_leafs() if tree.isNodeOccupied(leaf))
     assert round(volume / edge**3) == len(centres)
