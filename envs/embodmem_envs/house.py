@@ -16,6 +16,7 @@ from embodmem.config import config_from
 from embodmem.errors import ConfigError, InvalidInput
 from embodmem.types import PinholeCamera
 from embodmem_envs.layout import Door, Furniture, Room
+from embodmem_envs.mjcf import ROBOT_GROUP
 from embodmem_envs.placing import MAX_OBJECTS, Item
 from embodmem_envs.render import Frame, GLRenderer, RayRenderer, Renderer, camera_of
 from embodmem_envs.world import ObjectState, World
@@ -279,7 +280,8 @@ class HouseEnv(gymnasium.Env[dict[str, Any], Any]):
         above[:3, :3] = np.diag([1.0, -1.0, -1.0])
         above[:3, 3] = eye
         world = self.world
-        painter = RayRenderer(world.mujoco, world.model, world.data, camera, world.instance_ids(), ceiling=False)
+        seen = (0, ROBOT_GROUP)  # not the ceiling
+        painter = RayRenderer(world.mujoco, world.model, world.data, camera, world.instance_ids(), seen)
         return painter.render(above).rgb
 
     # ---------------------------------------------------------------- inside

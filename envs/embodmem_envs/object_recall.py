@@ -39,7 +39,8 @@ class ObjectRecallVec(DiagnosticVec):
     one-hot (8,), the room that the robot stands in one-hot (6,) during looks, and the picture of the look (rows,
     columns, 3) in 0..1; the others are the memory, (rows, 22) row by row, zeros without an object: x, y, z in the
     frame of the last look's camera in metres, extent (3,) in metres, seconds since it was seen, presence (see
-    `nearest_objects`), its room one-hot (6,), its label one-hot (8,). `split` takes them apart.
+    `nearest_objects`), its room one-hot (6,), its label one-hot (8,). They stand nearest first, and at the question
+    by `RecallConfig.order`. `split` takes them apart.
 
     Args:
         num_envs: N.
@@ -60,8 +61,7 @@ class ObjectRecallVec(DiagnosticVec):
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         tours = make_tours(config.n_objects, config.rows, config.n_tours, config.n_houses, config.tours_seed)
         self._label, self._room = tours.label, tours.room
-        held = tours.memory if config.memory else np.zeros_like(tours.memory)
-        self._memory = held.reshape(*held.shape[:2], -1)
+        self._memory = tours.memory if config.memory else np.zeros_like(tours.memory)
         self._views = self._small(tours.rgb)
         self._tour = np.zeros(num_envs, dtype=np.int64)
         self._asked = np.zeros(num_envs, dtype=np.int64)  # index of the look whose object is asked for
@@ -70,8 +70,8 @@ class ObjectRecallVec(DiagnosticVec):
 
     def split(self, obs: Floats) -> tuple[Floats, Floats]:
         """Observations (..., D) as (..., obs_size) without the memory and its rows (..., rows, 22)."""
-        rows = obs[..., self.obs_size :].reshape(*obs.shape[:-1], *self.rows_shape)
-        return obs[..., : self.obs_size], np.asarray(rows)
+        plain, rows = np.split(obs, [self.obs_size], axis=-1)
+        return plain, np.reshape(rows, (*obs.shape[:-1], *self.rows_shape))
 
     def _small(self, rgb: NDArray[np.uint8]) -> Floats:
         """(E, n, view) the pictures, each pixel the mean of a block, flat in 0..1."""
@@ -81,7 +81,7 @@ class ObjectRecallVec(DiagnosticVec):
 
         size = (self.config.view_px, self.config.view_px * 3 // 4)
         flat = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for tour in rgb for image in tour]
-        return np.stack(flat).reshape(*rgb.shape[:2], -1).astype(np.float32) / np.float32(255)
+        return np.asarray(np.stack(flat).reshape(*rgb.shape[:2], -1).astype(np.float32) / np.float32(255))
 
     def _begin(self, rows: Ints) -> None:
         self._tour[rows] = self.np_random.integers(0, len(self._label), len(rows))
@@ -91,19 +91,29 @@ class ObjectRecallVec(DiagnosticVec):
     def _observe(self) -> Floats:
         tour, looks = self._tour, self._steps < self.config.n_objects
         look = np.minimum(self._steps, self.config.n_objects - 1)
-        asks = self._steps >= self._last
-        obs = np.zeros((self.num_envs, self.obs_size + self._memory.shape[2]), dtype=np.float32)
+        asks = self._steps == self._last  # the observation after the answer asks nothing
+        obs = np.zeros((self.num_envs, self.obs_size + self.config.rows * ROW), dtype=np.float32)
         obs[:, 0] = asks
         obs[:, 1 : 1 + len(LABELS)] = _LABEL_HOT[self._label[tour, self._asked]] * asks[:, None]
         obs[:, 1 + len(LABELS) : _BARE] = _ROOM_HOT[self._room[tour, look]] * looks[:, None]
         obs[:, _BARE : self.obs_size] = self._views[tour, look] * looks[:, None]
-        obs[:, self.obs_size :] = self._memory[tour, look]
+        rows = self._memory[tour, look]
+        if self.config.order == "asked" and asks.any():
+            rows = np.where(asks[:, None, None], self._asked_first(rows), rows)
+        obs[:, self.obs_size :] = rows.reshape(self.num_envs, -1)
         return obs
 
+    def _asked_first(self, rows: Floats) -> Floats:
+        """(N, rows, 22) with those of the label asked for at the front, the others in their order."""
+        column = ROW - len(LABELS) + self._label[self._tour, self._asked]
+        match = rows[self._rows, :, column] > 0
+        order = np.argsort(~match, axis=1, kind="stable")
+        return np.take_along_axis(rows, order[:, :, None], axis=1)
+
     def _advance(self, actions: Ints, live: Bools) -> tuple[NDArray[np.float64], Bools, Bools, Bools]:
-        ends = (self._steps >= self._last) & live
+        ends = (self._steps == self._last) & live
         success = ends & (actions == self._room[self._tour, self._asked])
-        self._steps += live & ~ends
+        self._steps += live
         return success.astype(np.float64), ends, np.zeros_like(ends), success
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from embodmem.errors import EmbodmemError
 from embodmem.types import PinholeCamera, Pose
-from embodmem_envs.mjcf import CAMERA, CEILING_GROUP, ROBOT_GROUP
+from embodmem_envs.mjcf import CAMERA, CEILING_GROUP
 
 _HIDDEN_GROUP = 5
 _LIGHT = np.array([0.35, 0.2, 0.92]) / np.linalg.norm([0.35, 0.2, 0.92])
@@ -53,6 +54,14 @@ def normals_from_depth(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(normal / np.maximum(length, 1e-12))
 
 
+def _colours(model: Any) -> NDArray[np.float64]:
+    """(G, 3) colour of every geom: that of its material where it has one."""
+    colours = np.array(model.geom_rgba[:, :3], dtype=np.float64)
+    painted = model.geom_matid >= 0
+    colours[painted] = model.mat_rgba[model.geom_matid[painted], :3]
+    return colours
+
+
 class RayRenderer:
     """Casts one ray a pixel with `mj_multiRay`; needs no OpenGL and no display.
 
@@ -62,7 +71,8 @@ class RayRenderer:
         data: Its MjData with positions up to date at every `render`.
         camera: Size and focal length.
         instance_ids: (G,) int32 instance id of every geom, 0 for walls, floor and ceiling.
-        ceiling: False leaves the ceiling out, for a look from above.
+        groups: Which of MuJoCo's geom groups are seen; by default the house without its robot.
+        hidden: (G,) bool geoms that are not seen at all.
     """
 
     def __init__(
@@ -72,14 +82,16 @@ class RayRenderer:
         data: Any,
         camera: PinholeCamera,
         instance_ids: NDArray[np.int32],
-        ceiling: bool = True,
+        groups: Sequence[int] = (0, CEILING_GROUP),
+        hidden: NDArray[np.bool_] | None = None,
     ) -> None:
         self._cast, self._model, self._data, self._camera = mujoco.mj_multiRay, model, data, camera
         # The argument for normals came during MuJoCo 3; whether it is there is told by the signature.
         self._has_normals = "normal:" in (mujoco.mj_multiRay.__doc__ or "")
         self._ids = instance_ids
         # The last row serves the index -1 of rays that hit nothing.
-        self._colours = np.concatenate([model.geom_rgba[:, :3], [[0.0, 0.0, 0.0]]]).astype(np.float32)
+        self._colours = np.concatenate([_colours(model), [[0.0, 0.0, 0.0]]]).astype(np.float32)
+        self._hidden = np.zeros(model.ngeom, dtype=np.bool_) if hidden is None else hidden
         self._floor = np.r_[(model.geom_bodyid == 0) & (model.geom_pos[:, 2] < 0.0), False]
         columns, rows = np.meshgrid(np.arange(camera.width), np.arange(camera.height))
         rays = [(columns - camera.cx) / camera.fx, (rows - camera.cy) / camera.fy, np.ones(camera.shape)]
@@ -87,7 +99,7 @@ class RayRenderer:
         self._slope = np.abs(directions[:, :2]).max(axis=0) + 1e-3
         self._rays = directions / np.linalg.norm(directions, axis=1, keepdims=True)
         self._groups = np.zeros(6, dtype=np.uint8)
-        self._groups[[0, ROBOT_GROUP] if not ceiling else [0, CEILING_GROUP]] = 1
+        self._groups[list(groups)] = 1
 
     def render(self, T_world_camera: Pose) -> Frame:
         """The image from an optical frame (4, 4) in the world."""
@@ -96,7 +108,7 @@ class RayRenderer:
         hit, distance = np.empty(count, np.int32), np.empty(count)
         arguments = {"normal": np.zeros(3 * count)} if self._has_normals else {}
         shown = self._model.geom_group.copy()
-        self._model.geom_group[self._outside(T_world_camera)] = _HIDDEN_GROUP
+        self._model.geom_group[self._hidden | self._outside(T_world_camera)] = _HIDDEN_GROUP
         try:
             self._cast(
                 m=self._model, d=self._data, pnt=T_world_camera[:3, 3], vec=rays.reshape(-1), geomgroup=self._groups,

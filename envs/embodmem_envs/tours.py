@@ -42,7 +42,11 @@ class RecallConfig:
     view_px: int = 16
     """Columns of the small picture of every look; 3/4 as many rows; 0 leaves it out. A multiple of 4 up to 96."""
     rows: int = 8
-    """Rows of memory, those nearest to the camera first."""
+    """Rows of memory."""
+    order: str = "asked"
+    """Which rows come first at the question: "asked", those of the label asked for, as a query by label answers, or
+    "nearest", those nearest to the last look's camera, so that the policy has to compare labels itself (a network
+    that sees the rows side by side hardly learns that; one that attends to rows does)."""
     n_tours: int = 64
     """Tours that are driven once, at the start; each gives `n_objects` questions."""
     n_houses: int = 4
@@ -56,6 +60,7 @@ class RecallConfig:
             "delay": (0 <= self.delay <= 100_000, "0 to 100000 steps"),
             "view_px": (0 <= self.view_px <= 96 and self.view_px % 4 == 0, "a multiple of 4 up to 96 px"),
             "rows": (1 <= self.rows <= len(LABELS), f"1 to {len(LABELS)}"),
+            "order": (self.order in ("asked", "nearest"), "'asked' or 'nearest'"),
             "n_tours": (self.n_tours >= 1, "1 or more"),
             "n_houses": (1 <= self.n_houses <= self.n_tours, "1 to n_tours"),
             "tours_seed": (self.tours_seed >= 0, "0 or more"),

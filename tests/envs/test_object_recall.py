@@ -86,6 +86,27 @@ def test_the_memory_answers_and_a_guess_does_not() -> None:
     assert answers(envs, lambda obs: np.full(32, 3)) <= 0.4  # no room is right much more often (few tours here)
 
 
+def test_order_of_the_rows_at_the_question() -> None:
+    asked, nearest = make(16, delay=1), make(16, delay=1, order="nearest")
+    one, other = asked.reset(seed=2)[0], nearest.reset(seed=2)[0]
+    for step in range(6):
+        plain, rows = asked.unwrapped.split(one)
+        same, others = nearest.unwrapped.split(other)
+        assert np.array_equal(plain, same)
+        if step < 5:
+            assert np.array_equal(rows, others)
+        else:
+            assert (rows[:, 0, -len(LABELS) :] == plain[:, 1 : 1 + len(LABELS)]).all()
+            for a, b in zip(rows, others, strict=True):  # the same rows in another order
+                assert sorted(map(tuple, a.tolist())) == sorted(map(tuple, b.tolist()))
+            assert not np.array_equal(rows, others)
+            away = np.linalg.norm(others[..., :3], axis=2)
+            held = others.any(axis=2)
+            assert all((np.diff(a[h]) >= 0).all() for a, h in zip(away, held, strict=True))
+        actions = np.zeros(16, dtype=int)
+        one, other = asked.step(actions)[0], nearest.step(actions)[0]
+
+
 def test_rooms_of_a_tour_differ_and_seeds_matter() -> None:
     tours, other = make_tours(4, 8, 8, 2, 0), make_tours(4, 8, 8, 2, 1)
     assert all(len(set(row)) == 4 for row in tours.room.tolist())
@@ -133,6 +154,7 @@ def test_bad_settings_are_refused() -> None:
         ({"view_px": 10}, "view_px"),
         ({"n_tours": 0}, "n_tours"),
         ({"rows": 0}, "rows"),
+        ({"order": "best"}, "'asked' or 'nearest'"),
         ({"n_tour": 3}, "n_tours"),
     ):
         with pytest.raises(ConfigError, match=message):
