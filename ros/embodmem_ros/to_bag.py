@@ -63,7 +63,6 @@ def speak(experience: Percept | Event, world_frame: str = "map") -> Iterator[Spo
         pixels = millimetres.astype(np.uint16) if whole else experience.depth
         image = messages.image(pixels, stamp, frame)
         yield Spoken("/camera/aligned_depth_to_color/image_raw", "sensor_msgs/msg/Image", image)
-        yield Spoken("/camera/aligned_depth_to_color/camera_info", "sensor_msgs/msg/CameraInfo", info)
     found = messages.detection_array(experience.detections, stamp, frame)
     yield Spoken("/detections", "vision_msgs/msg/Detection2DArray", found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("cyclonedds")
 
-from embodmem.errors import InvalidInput
+from embodmem.errors import InvalidInput, MissingDependency
 from embodmem_ros import messages
 from embodmem_ros.dds import Participant, ServiceTimeout
 from embodmem_ros.dds.types import type_hash, wire_type
@@ -125,3 +126,19 @@ def test_bad_names_and_types_are_refused(pair: tuple[Participant, Participant]) 
         pair[0].publisher("image", "sensor_msgs/msg/Image", RELIABLE)
     with pytest.raises(InvalidInput, match="'pkg/msg/Nothing' is not known"):
         wire_type("pkg/msg/Nothing")
+
+
+def test_asking_a_node_that_is_not_there(capsys: pytest.CaptureFixture[str]) -> None:
+    from embodmem_ros import recall
+
+    assert recall.main(["where is the mug?", "--node", "/nobody", "--wait", "0.2", "--localhost-only"]) == 1
+    assert "error: /nobody/recall: no such service within 0.2 s; is the node up?" in capsys.readouterr().err
+
+
+def test_without_the_package_the_error_holds_the_pip_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("cyclonedds", "cyclonedds.idl"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(
+        MissingDependency, match=r'needs cyclonedds, which is not installed: pip install "embodmem\[dds\]"'
+    ):
+        Participant("nobody")

@@ -54,11 +54,11 @@ def test_no_frame_is_lost_and_the_node_answers(node: subprocess.Popen[str], tmp_
         watcher.subscribe(
             "/diagnostics", "diagnostic_msgs/msg/DiagnosticArray", diagnostics.append, Qos(True, False, 10)
         )
-        player = [sys.executable, str(Path(__file__).with_name("player.py")), str(KITCHEN), str(DOMAIN), str(RATE_HZ)]
+        player = [sys.executable, "-m", "embodmem_ros.play", str(KITCHEN), "--rate", str(RATE_HZ), "--localhost-only"]
         played = subprocess.run(player, env=environment(), capture_output=True, text=True, timeout=60)
         assert played.returncode == 0, played.stderr
         report = json.loads(played.stdout)
-        assert report["acknowledged"] and report["sent"] == 250
+        assert report["acknowledged"] and report["heard"] == 5 and report["sent"] == 250
         assert report["seconds"] < 1.3 * 250 / RATE_HZ, report
 
         def counters() -> dict[str, int]:
@@ -77,6 +77,9 @@ def test_no_frame_is_lost_and_the_node_answers(node: subprocess.Popen[str], tmp_
         places = [(i.position.x, i.position.y, i.position.z) for i in answer.items if i.kind == "object"]
         for mug in MUGS:
             assert min(np.linalg.norm(np.subtract(mug, place)) for place in places) < 0.15
+        words = [sys.executable, "-m", "embodmem_ros.recall", "where is the radio?", "--localhost-only"]
+        asked = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=60)
+        assert asked.returncode == 0 and "radio" in asked.stdout, asked
         save = watcher.client("/embodmem/save", "std_srvs/srv/Trigger")
         until(save.is_ready)
         assert save.call({}).success
