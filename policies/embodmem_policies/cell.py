@@ -13,6 +13,9 @@ from embodmem.errors import InvalidInput
 State = Any
 """A tree (tuples and dicts) of tensors, batch first."""
 
+Step = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
+"""As `MemoryCell.step`."""
+
 
 def tree_map(function: Callable[..., Any], tree: State, *others: State) -> State:
     """Apply a function to each tensor of a tree (and to the tensors at its place in others)."""
@@ -103,6 +106,10 @@ class MemoryCell(nn.Module):
             y, state = self.step(now, state, first)
             outputs.append(y)
         return torch.stack(outputs), state
+
+    def stepper(self) -> Step:
+        """`step` for acting: without gradients, with whatever depends on the parameters alone computed once, now."""
+        return self.step
 
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros on the device of the parameters and, unless told, in their precision."""

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from embodmem_policies.cell import MemoryCell, State
+from embodmem_policies.cell import MemoryCell, State, Step
 from embodmem_policies.scan import linear_scan
 
 
@@ -53,6 +53,22 @@ class LRUCell(MemoryCell):
         nu = self.log_nu.exp()
         rotation = torch.polar(torch.exp(-nu), self.log_theta.exp())
         return rotation, torch.sqrt(-torch.expm1(-2.0 * nu))
+
+    @torch.no_grad()
+    def stepper(self) -> Step:
+        """See `MemoryCell.stepper`."""
+        rotation, gamma = self.decay()
+        read_in = (self.read_in.weight * gamma.repeat_interleave(2)[:, None]).t().contiguous()
+        read_out, skip = self.read_out.weight.t().contiguous(), self.skip.weight.t().contiguous()
+        bias, pairs = self.read_out.bias.clone(), (-1, self.states, 2)
+
+        def step(x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+            driven = torch.view_as_complex(torch.mm(x, read_in).view(pairs))
+            kept = torch.view_as_complex(state * ~start[:, None, None])
+            s = torch.view_as_real(torch.addcmul(driven, rotation, kept))
+            return torch.addmm(torch.addmm(bias, s.flatten(1), read_out), x, skip), s
+
+        return step
 
     def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """See `MemoryCell.scan`."""

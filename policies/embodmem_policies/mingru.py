@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from embodmem_policies.cell import MemoryCell, State
+from embodmem_policies.cell import MemoryCell, State, Step
 from embodmem_policies.scan import run_scan, run_scan_backward
+
+GATE_SPREAD = 4.0
+"""Gates begin with biases from minus to plus this; beyond 2.4 on either side a gate of no input is exactly 0 or 1."""
 
 
 class MinGRUCell(MemoryCell):
@@ -23,10 +26,27 @@ class MinGRUCell(MemoryCell):
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__(input_size, output_size)
         self.project = nn.Linear(input_size, 2 * output_size)  # W_z above W_h
+        with (
+            torch.no_grad()
+        ):  # some gates begin shut and some open, as Tallec and Ollivier, ICLR 2018, want of time scales
+            self.project.bias[:output_size] = torch.linspace(-GATE_SPREAD, GATE_SPREAD, output_size)
 
     def initial_state(self, batch: int) -> State:
         """The hidden h (B, output_size)."""
         return self.zeros(batch, self.output_size)
+
+    @torch.no_grad()
+    def stepper(self) -> Step:
+        """See `MemoryCell.stepper`."""
+        weight, bias, n = self.project.weight.t().contiguous(), self.project.bias.clone(), self.output_size
+
+        def step(x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+            projected = torch.addmm(bias, x, weight)
+            z = projected[:, :n].sigmoid().mul_(1.2).sub_(0.1).clamp_(0.0, 1.0)
+            h = torch.lerp(state * ~start[:, None], projected[:, n:], z)
+            return h, h
+
+        return step
 
     def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """See `MemoryCell.scan`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,7 @@ class Policy(nn.Module):
             if self._memory.shape is None or len(self._memory.shape) != 2:
                 raise InvalidInput(f"policy: wanted a 'memory' (K, F), got {self._memory}")
             self.reader = RecallReader(self._memory.shape[1], size, hidden)
-        self.encoder = nn.Sequential(nn.Linear(size + (hidden if self.reader else 0), hidden), nn.ReLU())
+        self.encoder = nn.Linear(size + (hidden if self.reader else 0), hidden)
         self.cell = make_cell(cell, hidden, hidden, **dict(cell_settings or {}))
         self.head: Discrete | Gaussian = _head(action_space)
         self.actor = _linear(hidden, self.head.size, 0.01)
@@ -70,27 +70,45 @@ class Policy(nn.Module):
 
     def encode(self, observation: Observation) -> Tensor:
         """(..., hidden)."""
-        if isinstance(observation, dict):
-            flat = torch.cat([self._flat(observation[name], name) for name in self._parts], -1)
-        else:
-            flat = self._flat(observation, "")
+        flat = self.flat(observation)
         if self.reader is not None:
             items = observation["memory"]
             flat = torch.cat((flat, self.reader(flat, items, (items != 0).any(-1))), -1)
-        encoded: Tensor = self.encoder(flat)
+        encoded: Tensor = self.encoder(flat).relu()
         return encoded
 
     def step(self, observation: Observation, state: State, start: Tensor) -> tuple[Tensor, State]:
         """One step: features (B, hidden) for `actor` and `critic`, and the new state; `start` is (B,) bool."""
         return self.cell.step(self.encode(observation), state, start)
 
+    @torch.no_grad()
+    def stepper(self) -> Callable[[Observation, State, Tensor], tuple[Tensor, State]]:
+        """`step` for acting, with the parameters as they are now; see `MemoryCell.stepper`."""
+        cell = self.cell.stepper()
+        if self.reader is not None:
+            return lambda observation, state, start: cell(self.encode(observation), state, start)
+        weight, bias = self.encoder.weight.t().contiguous(), self.encoder.bias.clone()
+
+        def step(observation: Observation, state: State, start: Tensor) -> tuple[Tensor, State]:
+            return cell(torch.addmm(bias, self.flat(observation), weight).relu_(), state, start)
+
+        return step
+
     def scan(self, observation: Observation, state: State, start: Tensor) -> tuple[Tensor, Tensor]:
         """T steps: what the actor says (T, B, n) and values (T, B); `start` is (T, B) bool."""
         features, _ = self.cell.scan(self.encode(observation), state, start)
         return self.actor(features), self.critic(features)[..., 0]
 
+    def flat(self, observation: Observation) -> Tensor:
+        """All but the memory's items as one vector (..., size)."""
+        if isinstance(observation, dict):
+            return torch.cat([self._flat(observation[name], name) for name in self._parts], -1)
+        return self._flat(observation, "")
+
     def _flat(self, value: Tensor, name: str) -> Tensor:
         space = self._spaces[name]
+        if isinstance(space, spaces.Box) and len(space.shape) == 1:
+            return value.float()
         if isinstance(space, spaces.Discrete):
             return nn.functional.one_hot(value.long() - int(space.start), int(space.n)).float()
         if isinstance(space, spaces.MultiDiscrete):

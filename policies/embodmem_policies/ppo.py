@@ -49,11 +49,11 @@ class PPOSettings:
     """What the cell takes besides."""
     hidden: int = 64
     """Width of encoder and cell."""
-    epochs: int = 4
+    epochs: int = 2
     """Passes over a rollout."""
     minibatches: int = 2
     """Parts of a rollout, by environments."""
-    learning_rate: float = 2e-3
+    learning_rate: float = 4e-3
     """Of Adam, at the beginning."""
     anneal: bool = True
     """Let the learning rate fall to 0 at the end."""
@@ -159,22 +159,23 @@ class PPO:
         seen: list[Observation] = []
         noise = head.noise(*shape, generator=self.generator)
         state, begin = self._state, self._state
+        step, actor, bias = policy.stepper(), policy.actor.weight.t().contiguous(), policy.actor.bias
         arrays = [value.numpy() for value in (start, valid, terminated, done, reward)]
         starts, valids, terminations, ends, rewards = arrays
         for t in range(s.rollout):
             starts[t], valids[t] = self._start, ~self._ignored
             now = _copy(self._observation)
             seen.append(now)
-            features, state = policy.step(now, state, start[t])
-            action[t] = head.sample(policy.actor(features), noise[t], policy)
+            features, state = step(now, state, start[t])
+            action[t] = head.sample(torch.addmm(bias, features, actor), noise[t], policy)
             observation, reward_t, terminated_t, truncated_t, info = self.env.step(head.to_env(action[t]))
             rewards[t], terminations[t], ends[t] = reward_t, terminated_t, terminated_t | truncated_t
             if self._mode is not AutoresetMode.NEXT_STEP and truncated_t.any():
                 last = _final_observation(observation, info, self._mode)
-                final_value[t] = policy.critic(policy.step(last, state, torch.zeros_like(start[t]))[0])[:, 0]
+                final_value[t] = policy.critic(step(last, state, torch.zeros_like(start[t]))[0])[:, 0]
             self._observation = self._next(observation, valids[t], rewards[t], ends[t], info)
-        self._state = tree_map(torch.clone, state)
-        final, _ = policy.step(_copy(self._observation), state, torch.from_numpy(self._start))
+        self._state = state
+        final, _ = step(_copy(self._observation), state, torch.from_numpy(self._start))
         self.steps += s.rollout * s.num_envs
         return Rollout(
             observation=_stack(seen),
@@ -266,7 +267,7 @@ class PPO:
                     ("kl", kl),
                 )
                 for name, each in losses:
-                    sums[name] = sums.get(name, 0.0) + float(each)
+                    sums[name] = sums.get(name, 0.0) + each.item()
         self.updates += 1
         return {name: total / (s.epochs * s.minibatches) for name, total in sums.items()}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from embodmem_policies.cell import MemoryCell, State
+from embodmem_policies.cell import MemoryCell, State, Step
 from embodmem_policies.lru import LRUCell
 from embodmem_policies.mingru import MinGRUCell
 
@@ -24,6 +24,19 @@ class SeriesCell(MemoryCell):
         """A tuple of the cells' states."""
         return tuple(cell.initial_state(batch) for cell in self._cells())
 
+    def stepper(self) -> Step:
+        """See `MemoryCell.stepper`."""
+        steps = [cell.stepper() for cell in self._cells()]
+
+        def step(x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+            after = []
+            for each, part in zip(steps, state, strict=True):
+                x, new = each(x, part, start)
+                after.append(new)
+            return x, tuple(after)
+
+        return step
+
     def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """See `MemoryCell.scan`."""
         after = []
@@ -36,6 +49,14 @@ class SeriesCell(MemoryCell):
         return [cell for cell in self.cells if isinstance(cell, MemoryCell)]
 
 
-def lru_mingru(input_size: int, output_size: int, states: int = 0) -> SeriesCell:
-    """The default of the policies: an LRU of `states` complex numbers, then a minGRU."""
-    return SeriesCell(LRUCell(input_size, output_size, states), MinGRUCell(output_size, output_size))
+def lru_mingru(
+    input_size: int, output_size: int, states: int = 0, radius: tuple[float, float] = (0.0, 0.9)
+) -> SeriesCell:
+    """The default of the policies: an LRU of `states` complex numbers, |lambda| within `radius`, then a minGRU.
+
+    The LRU is kept short, so that what the gates of the minGRU see settles within a few dozen steps: a gate that is
+    shut then stays shut, and the minGRU holds what it holds for as long as it takes.
+    """
+    return SeriesCell(
+        LRUCell(input_size, output_size, states, (radius[0], radius[1])), MinGRUCell(output_size, output_size)
+    )

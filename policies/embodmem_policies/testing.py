@@ -66,12 +66,13 @@ def _check_shapes(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> N
 
 def _check_steps(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> None:
     y, after = cell.scan(x, state, start)
-    outputs = []
-    for now, first in zip(x, start, strict=True):
-        out, state = cell.step(now, state, first)
-        outputs.append(out)
-    _same(y, torch.stack(outputs), "steps equal a scan")
-    _same(after, state, "the state after steps equals that after a scan")
+    for name, step in (("step", cell.step), ("stepper", cell.stepper())):
+        outputs, now = [], state
+        for value, first in zip(x, start, strict=True):
+            out, now = step(value, now, first)
+            outputs.append(out)
+        _same(y, torch.stack(outputs), f"calls of {name} equal a scan")
+        _same(after, now, f"the state after calls of {name} equals that after a scan")
 
 
 def _check_parts(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> None:
