@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
@@ -11,6 +12,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from embodmem.errors import ConfigError
 
 _T = TypeVar("_T")
+
+LONGEST_VOXELS = 4096
+"""Most voxels that a ray or a view may reach; bounds the work of one image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +54,27 @@ class SpatialConfig:
     threads: int = 2
     """Worker threads of one integration on a CPU."""
 
+    def __post_init__(self) -> None:
+        size, near, far = self.voxel_size_m, self.min_range_m, self.max_range_m
+        if not (math.isfinite(size) and size > 0):
+            raise ConfigError(f"spatial.voxel_size_m: wanted metres > 0, got {size}")
+        if not (0 < near < far and far / size <= LONGEST_VOXELS):
+            raise ConfigError(
+                f"spatial: wanted 0 < min_range_m < max_range_m <= {LONGEST_VOXELS} voxels of {size} m, "
+                f"got {near} and {far}"
+            )
+        low, high = self.log_odds_min, self.log_odds_max
+        if not (self.log_odds_miss < 0 < self.log_odds_hit and low <= self.log_odds_occupied < high and low < 0):
+            raise ConfigError(
+                "spatial: wanted log_odds_miss < 0 < log_odds_hit and log_odds_min <= log_odds_occupied < "
+                f"log_odds_max with log_odds_min < 0, got {self}"
+            )
+        if not 1 <= self.capacity_bricks <= 1 << 22 or self.threads < 1:
+            raise ConfigError(
+                f"spatial: wanted 1 <= capacity_bricks <= 2**22 and threads >= 1, got {self.capacity_bricks} "
+                f"and {self.threads}"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class SceneConfig:
@@ -83,6 +108,11 @@ class SceneConfig:
     """Sightings kept per object to place it by: the bound on its memory."""
     max_tentative: int = 256
     """Objects not yet reported that are kept; the one seen longest ago goes first."""
+
+    def __post_init__(self) -> None:
+        for name in ("min_sightings", "max_views", "tentative_misses", "vanish_misses"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"scene.{name}: wanted at least 1, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,46 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from embodmem.config import SpatialConfig
-from embodmem.errors import ConfigError, DepthError, InvalidInput, PoseError
+from embodmem.config import LONGEST_VOXELS
+from embodmem.errors import DepthError, InvalidInput, PoseError
 from embodmem.geometry import Pose, check_pose
 from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, BRICK_VOXELS
 from embodmem.types import PinholeCamera
-
-_LONGEST = 4096
-"""Most voxels that a ray or a view may reach; bounds the work of one image."""
-
-
-def check_config(config: SpatialConfig) -> None:
-    """Refuse settings that make no map.
-
-    Raises:
-        ConfigError: A size, range, threshold or number is out of bounds.
-    """
-    size, near, far = config.voxel_size_m, config.min_range_m, config.max_range_m
-    if not (math.isfinite(size) and size > 0):
-        raise ConfigError(f"spatial.voxel_size_m: wanted metres > 0, got {size}")
-    if not (0 < near < far and far / size <= _LONGEST):
-        raise ConfigError(
-            f"spatial: wanted 0 < min_range_m < max_range_m <= {_LONGEST} voxels of {size} m, got {near} and {far}"
-        )
-    low, high = config.log_odds_min, config.log_odds_max
-    if not (config.log_odds_miss < 0 < config.log_odds_hit and low <= config.log_odds_occupied < high and low < 0):
-        raise ConfigError(
-            "spatial: wanted log_odds_miss < 0 < log_odds_hit and log_odds_min <= log_odds_occupied < log_odds_max "
-            f"with log_odds_min < 0, got {config}"
-        )
-    if not 1 <= config.capacity_bricks <= 1 << 22 or config.threads < 1:
-        raise ConfigError(
-            f"spatial: wanted 1 <= capacity_bricks <= 2**22 and threads >= 1, got {config.capacity_bricks} "
-            f"and {config.threads}"
-        )
 
 
 def check_depth(depth: NDArray[Any], camera: PinholeCamera) -> NDArray[np.float32]:
@@ -97,7 +67,7 @@ def check_reach(positions: NDArray[np.float64], voxel_size_m: float, name: str) 
     Raises:
         InvalidInput: A position is too far from the origin of the world.
     """
-    limit = voxel_size_m * (BRICK_LIMIT * BRICK_EDGE - 2 * _LONGEST)
+    limit = voxel_size_m * (BRICK_LIMIT * BRICK_EDGE - 2 * LONGEST_VOXELS)
     if positions.size and float(np.abs(positions).max()) > limit:
         raise InvalidInput(
             f"{name}: wanted coordinates within +-{limit:.0f} m (a map of {voxel_size_m} m voxels ends there), "

@@ -92,12 +92,11 @@ class Octree:
         config: Settings.
 
     Raises:
-        ConfigError: A setting is out of bounds, or the device is not here.
+        ConfigError: The device is not here.
     """
 
     def __init__(self, config: SpatialConfig | None = None) -> None:
         self.config = config = SpatialConfig() if config is None else config
-        checks.check_config(config)
         self._lock = threading.RLock()
         self._launcher = Launcher(find_device(config.device), config.threads)
         self._pool = BrickPool(config.capacity_bricks, self._launcher)

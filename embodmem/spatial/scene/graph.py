@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embodmem.config import SceneConfig
-from embodmem.errors import ConfigError, InvalidInput
+from embodmem.errors import InvalidInput
 from embodmem.spatial.scene.associate import assign, costs, displacement, find_same
 from embodmem.spatial.scene.lift import Observation, lift
 from embodmem.spatial.scene.node import ObjectNode
@@ -52,9 +52,6 @@ class SceneGraph:
 
     def __init__(self, config: SceneConfig | None = None) -> None:
         self.config = config or SceneConfig()
-        for name in ("min_sightings", "max_views", "tentative_misses", "vanish_misses"):
-            if getattr(self.config, name) < 1:
-                raise ConfigError(f"scene.{name}: wanted at least 1, got {getattr(self.config, name)}")
         self._nodes: dict[int, ObjectNode] = {}
         self._rooms: dict[str, tuple[Floats, Floats]] = {}
         self._next_id = 1
