@@ -53,7 +53,7 @@ class InputConfig:
     """The most messages that wait in each stream for their partners, and views that wait for transforms or to be
     written; when one more comes, the oldest is dropped and counted."""
     tf_wait_s: float = 1.0
-    """A view whose transform does not come until the data is this much older than it is dropped, seconds of stamps."""
+    """A view whose transform has not come after this time is dropped, seconds."""
     tf_history_s: float = 30.0
     """Transforms are kept this long, seconds of stamps."""
     batch: int = 8

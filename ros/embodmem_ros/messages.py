@@ -6,7 +6,7 @@ name of field -> value; each shell turns them into its own messages, and fields 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ __all__ = [
     "cloud_to_points",
     "detection_array",
     "detections_from_array",
+    "detections_from_segmentation",
     "header",
     "image",
     "image_to_array",
@@ -160,6 +161,30 @@ def _box(detection: Detection) -> tuple[float, float, float, float]:
     assert detection.mask is not None  # a detection has a box or a mask
     rows, cols = np.nonzero(detection.mask)
     return float(cols.min()), float(rows.min()), float(cols.max() + 1), float(rows.max() + 1)
+
+
+def detections_from_segmentation(
+    segmentation: NDArray[np.int32], labels: Mapping[int, str], min_pixels: int = 20
+) -> tuple[Detection, ...]:
+    """A detection with the box of each instance in a segmentation.
+
+    Args:
+        segmentation: (H, W) int32 instance ids, 0 = nothing known.
+        labels: Instance id -> label; others are left out.
+        min_pixels: Smaller instances are left out.
+    """
+    ids = segmentation.ravel()
+    order = np.argsort(ids, kind="stable")
+    found, starts, counts = np.unique(ids[order], return_index=True, return_counts=True)
+    rows, cols = np.divmod(order, segmentation.shape[1])
+    edges = [np.minimum.reduceat(cols, starts), np.minimum.reduceat(rows, starts)]
+    edges += [np.maximum.reduceat(cols, starts) + 1, np.maximum.reduceat(rows, starts) + 1]
+    boxes = np.stack(edges, axis=1).astype(np.float64)
+    return tuple(
+        Detection(label=labels[number], box=box, instance_id=number)
+        for number, box, count in zip(found.tolist(), boxes, counts, strict=True)
+        if number and number in labels and count >= min_pixels
+    )
 
 
 def recall_item(item: Recall) -> Plain:

@@ -13,13 +13,13 @@ import time
 from pathlib import Path
 from typing import Any
 
-from embodmem.datasets import Dataset, experiences, open_dataset
+from embodmem.datasets import Dataset, experiences
 from embodmem.errors import EmbodmemError
 from embodmem.types import Percept
 from embodmem_ros.bag_messages import encode
 from embodmem_ros.dds import Participant, Publisher
 from embodmem_ros.ports import Qos
-from embodmem_ros.to_bag import speak
+from embodmem_ros.to_bag import TOLD, open_recording, speak
 
 _QOS = Qos(reliable=True, transient_local=False, depth=200)
 
@@ -31,15 +31,16 @@ def play(dataset: Dataset, node: Participant, *, rate_hz: float, wait_s: float =
         dataset: The recording; its events are sent as told text.
         node: Who sends.
         rate_hz: Views a second.
-        wait_s: How long to wait for somebody who listens to each topic of the first view, and at the end for
+        wait_s: How long to wait for somebody who listens to each topic, and at the end for
             acknowledgements.
 
     Returns:
-        sent, seconds, latest_s, heard (topics of the first view that have a listener), acknowledged.
+        sent, seconds, latest_s, heard (topics that have a listener), acknowledged.
     """
     publishers: dict[str, Publisher] = {}
     for topic, kind, _ in speak(dataset.read(0)):
         publishers[topic] = node.publisher(topic, kind, _QOS)
+    publishers[TOLD] = node.publisher(TOLD, "std_msgs/msg/String", _QOS)
     end = time.monotonic() + wait_s
     while time.monotonic() < end and not all(publisher.subscribers() for publisher in publishers.values()):
         time.sleep(0.01)
@@ -78,7 +79,7 @@ def main(arguments: list[str] | None = None) -> int:
     if not chosen.rate > 0:
         parser.error(f"--rate: wanted more than 0, got {chosen.rate}")
     try:
-        dataset = open_dataset(chosen.recording)
+        dataset = open_recording(chosen.recording)
         with Participant("player", localhost_only=chosen.localhost_only) as node:
             print(json.dumps(play(dataset, node, rate_hz=chosen.rate, wait_s=chosen.wait)))
     except EmbodmemError as error:

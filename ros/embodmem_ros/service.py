@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from bisect import insort
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ class _View(NamedTuple):
 
     stamp_ns: int
     serial: int
+    since_s: float
     messages: dict[str, Any]
 
 
@@ -46,12 +48,20 @@ class MemoryService:
         memory: Where to write; the caller closes it.
         config: Settings.
         log: Told about a view that was lost, once for each kind of reason.
+        clock: Seconds that pass, to bound the wait for transforms; what is remembered has the stamps of messages.
     """
 
-    def __init__(self, memory: EmbodiedMemory, config: NodeConfig, log: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        memory: EmbodiedMemory,
+        config: NodeConfig,
+        log: Callable[[str], None] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.memory = memory
         self.config = config
         self._log = log or (lambda text: None)
+        self._clock = clock
         self.transforms = TransformTree(config.input.tf_history_s)
         streams = [name for name in ("depth", "rgb", "detections") if getattr(config.topics, name)]
         slop_ns = int(config.input.slop_s * 1e9)
@@ -132,7 +142,7 @@ class MemoryService:
         with self._lock:
             self._newest_ns = max(self._newest_ns, stamp_ns)
             self._version += 1
-            insort(self._views, _View(stamp_ns, self._version, parts))
+            insort(self._views, _View(stamp_ns, self._version, self._clock(), parts))
             full = len(self._views) > self.config.input.queue
             if full:
                 self._views.pop(0)
@@ -165,13 +175,12 @@ class MemoryService:
         while len(batch) < self.config.input.batch:
             with self._lock:
                 view = self._views[0] if self._views else None
-                too_old = self._newest_ns - int(self.config.input.tf_wait_s * 1e9)
             if view is None:
                 break
             try:
                 percept = self._percept(view)
             except TransformError as error:
-                if error.may_come and view.stamp_ns > too_old:
+                if error.may_come and self._clock() - view.since_s < self.config.input.tf_wait_s:
                     break
                 self._lost("no_transform", str(error))
             except InvalidInput as error:
@@ -309,7 +318,8 @@ class MemoryService:
         def answer() -> Plain:
             query = Query(labels=tuple(request.labels), ids=tuple(request.ids), kinds=tuple(request.kinds))
             gone = self.memory.forget(query)
-            self._version += 1
+            with self._lock:
+                self._version += 1
             return {"count": gone}
 
         return _answered(answer)

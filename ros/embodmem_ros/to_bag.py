@@ -1,7 +1,8 @@
 """A recording as a ROS 2 bag: ``python -m embodmem_ros.to_bag FOLDER OUT.mcap``.
 
 The bag holds what a robot would send: colour and depth images, their intrinsics, detections, points, the camera's
-pose on /tf, and events as told text. A segmentation, captions and embeddings have no place in these messages.
+pose on /tf, and events as told text. Of a segmentation the boxes go in, as detections with the instance as their id
+(`detection_ids_are_instances` takes them so). Captions and embeddings have no place in these messages.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from embodmem.datasets import Dataset, experiences, open_dataset
+from embodmem.datasets import Dataset, experiences, open_dataset, ros_bag
 from embodmem.datasets.ros_definitions import require_rosbags, type_store
 from embodmem.errors import EmbodmemError, InvalidInput
 from embodmem.types import Event, Percept
@@ -25,6 +26,7 @@ from embodmem_ros.bag_messages import encode
 from embodmem_ros.messages import Plain
 
 CAMERA_FRAME, LIDAR_FRAME = "camera_optical_frame", "lidar"
+TOLD = "/embodmem/told"
 
 
 class Spoken(NamedTuple):
@@ -42,7 +44,7 @@ def speak(experience: Percept | Event, world_frame: str = "map") -> Iterator[Spo
     """
     stamp = experience.stamp_ns
     if isinstance(experience, Event):
-        yield Spoken("/embodmem/told", "std_msgs/msg/String", {"data": experience.text})
+        yield Spoken(TOLD, "std_msgs/msg/String", {"data": experience.text})
         return
     frame = LIDAR_FRAME if experience.camera is None else CAMERA_FRAME
     pose = messages.transform(world_frame, frame, experience.T_world_sensor, stamp)
@@ -63,8 +65,19 @@ def speak(experience: Percept | Event, world_frame: str = "map") -> Iterator[Spo
         pixels = millimetres.astype(np.uint16) if whole else experience.depth
         image = messages.image(pixels, stamp, frame)
         yield Spoken("/camera/aligned_depth_to_color/image_raw", "sensor_msgs/msg/Image", image)
-    found = messages.detection_array(experience.detections, stamp, frame)
-    yield Spoken("/detections", "vision_msgs/msg/Detection2DArray", found)
+    found = experience.detections
+    if experience.segmentation is not None:
+        found += messages.detections_from_segmentation(experience.segmentation, experience.labels)
+    yield Spoken("/detections", "vision_msgs/msg/Detection2DArray", messages.detection_array(found, stamp, frame))
+
+
+def open_recording(path: Path) -> Dataset:
+    """A recording to be sent on: a bag keeps the ids of its detections.
+
+    Raises:
+        DatasetError: It cannot be read.
+    """
+    return open_dataset(path, options={"detection_ids_are_instances": True} if ros_bag.recognises(path) else None)
 
 
 def write_bag(dataset: Dataset, out: str | Path, *, stop: int | None = None) -> int:
@@ -111,7 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--stop", type=int, default=None, help="only so many frames")
     chosen = parser.parse_args(arguments)
     try:
-        count = write_bag(open_dataset(chosen.folder), chosen.out, stop=chosen.stop)
+        count = write_bag(open_recording(chosen.folder), chosen.out, stop=chosen.stop)
     except EmbodmemError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

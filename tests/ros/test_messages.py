@@ -154,3 +154,17 @@ def test_unknown_fields_and_damaged_bytes_are_refused() -> None:
         make_message("std_msgs/msg/String", {"date": "x"})
     with pytest.raises(InvalidInput, match="sensor_msgs/msg/Image"):
         decode("sensor_msgs/msg/Image", bytes(9))
+
+
+def test_boxes_of_a_segmentation() -> None:
+    ids = np.zeros((20, 30), np.int32)
+    ids[2:8, 5:15], ids[10:12, 0:2], ids[12:20, 20:30] = 4, 7, 9
+    ids[3, 6] = 0
+    found = messages.detections_from_segmentation(ids, {4: "mug", 7: "crumb", 11: "absent"})
+    assert [(d.label, d.instance_id, d.box.tolist()) for d in found if d.box is not None] == [("mug", 4, [5, 2, 15, 8])]
+    everything = messages.detections_from_segmentation(ids, {4: "mug", 7: "crumb", 9: "box", 0: "wall"}, min_pixels=1)
+    assert [d.instance_id for d in everything] == [4, 7, 9]
+    for detection in everything:  # the plain way
+        rows, cols = np.nonzero(ids == detection.instance_id)
+        assert detection.box is not None
+        assert detection.box.tolist() == [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]

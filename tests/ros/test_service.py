@@ -60,7 +60,8 @@ def test_a_worker_writes_while_messages_come(service: MemoryService) -> None:
 
 def test_a_view_waits_for_its_transform_and_is_dropped_when_none_comes(service: MemoryService) -> None:
     said: list[str] = []
-    service = MemoryService(service.memory, service.config, said.append)
+    now = [100.0]
+    service = MemoryService(service.memory, service.config, said.append, lambda: now[0])
     feed(service, "tf_static", room.standing())
     for i, view in enumerate(TOUR):
         for key, plain in room.spoken(view):
@@ -79,7 +80,10 @@ def test_a_view_waits_for_its_transform_and_is_dropped_when_none_comes(service: 
             if key != "tf":
                 feed(service, key, plain)
     service.process()
-    assert service.counters()["no_transform"] == 1
+    assert service.counters()["no_transform"] == 0 and service.counters()["waiting"] == 2
+    now[0] += service.config.input.tf_wait_s
+    service.process()
+    assert service.counters()["no_transform"] == 2 and service.counters()["waiting"] == 0
     assert "transforms are not extrapolated" in said[0] and "'base_link' in 'odom'" in said[0]
 
 

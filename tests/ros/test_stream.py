@@ -58,7 +58,7 @@ def test_no_frame_is_lost_and_the_node_answers(node: subprocess.Popen[str], tmp_
         played = subprocess.run(player, env=environment(), capture_output=True, text=True, timeout=60)
         assert played.returncode == 0, played.stderr
         report = json.loads(played.stdout)
-        assert report["acknowledged"] and report["heard"] == 5 and report["sent"] == 250
+        assert report["acknowledged"] and report["heard"] == 6 and report["sent"] == 250
         assert report["seconds"] < 1.3 * 250 / RATE_HZ, report
 
         def counters() -> dict[str, int]:
