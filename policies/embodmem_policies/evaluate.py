@@ -13,7 +13,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from embodmem.errors import ConfigError
-from embodmem_policies.policy import Policy, to_tensors
+from embodmem_policies.policy import Policy, policy_for, to_tensors
 from embodmem_policies.running import load_checkpoint, make_env
 
 
@@ -118,13 +118,7 @@ def evaluate_checkpoint(
     copies = num_envs or min(settings["num_envs"], episodes)
     made = make_env(env or settings["env"], copies, {**settings["env_settings"], **(env_settings or {})})
     try:
-        policy = Policy(
-            made.single_observation_space,
-            made.single_action_space,
-            cell=settings["cell"],
-            hidden=settings["hidden"],
-            cell_settings=settings["cell_settings"],
-        )
+        policy = policy_for(settings, made)
         try:
             policy.load_state_dict(content["policy"])
         except RuntimeError as error:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from gymnasium import spaces
+from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from embodmem.errors import InvalidInput
@@ -222,3 +223,33 @@ def to_tensors(observation: Any) -> Observation:
 def index(observation: Observation, at: Any) -> Observation:
     """`observation[at]` in every part."""
     return tree_map(lambda part: part[at], observation)
+
+
+def own(observation: Any) -> Observation:
+    """As tensors of their own: an environment may write over its arrays."""
+    return tree_map(torch.clone, to_tensors(observation))
+
+
+def stack(observations: Sequence[Observation]) -> Observation:
+    """Observations of T steps as one with the axis of time first."""
+    return tree_map(lambda *parts: torch.stack(parts), observations[0], *observations[1:])
+
+
+def final_observation(observation: Any, info: Mapping[str, Any]) -> Observation:
+    """What was seen last where an episode ended in this step, and what is seen now elsewhere."""
+    seen = own(observation)
+    for i in np.flatnonzero(info.get("_final_obs", ())):
+        last = to_tensors(info["final_obs"][i])
+        tree_map(lambda part, row, i=i: part[i].copy_(row), seen, last)
+    return seen
+
+
+def policy_for(settings: Mapping[str, Any], env: VectorEnv[Any, Any, Any]) -> Policy:
+    """A new policy for the spaces of an environment, by the settings of its trainer."""
+    return Policy(
+        env.single_observation_space,
+        env.single_action_space,
+        cell=settings["cell"],
+        hidden=settings["hidden"],
+        cell_settings=settings["cell_settings"],
+    )

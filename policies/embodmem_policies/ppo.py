@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from embodmem.errors import ConfigError
 from embodmem_policies.cell import State, tree_map
-from embodmem_policies.policy import Observation, Policy, index, to_tensors
+from embodmem_policies.policy import Observation, final_observation, index, own, policy_for, stack, to_tensors
 from embodmem_policies.running import Interrupt, Log, env_bytes, env_from_bytes, load_checkpoint, make_env, parse
 from embodmem_policies.scan import run_scan
 
@@ -135,7 +135,7 @@ class PPO:
             raise ConfigError(f"ppo: wanted {settings.num_envs} environments, got {self.env.num_envs}")
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
-            self.policy = policy_for(settings, self.env)
+            self.policy = policy_for(asdict(settings), self.env)
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate, eps=1e-5, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.steps = self.updates = self.episodes = 0
@@ -164,21 +164,21 @@ class PPO:
         starts, valids, terminations, ends, rewards = arrays
         for t in range(s.rollout):
             starts[t], valids[t] = self._start, ~self._ignored
-            now = _copy(self._observation)
+            now = own(self._observation)
             seen.append(now)
             features, state = step(now, state, start[t])
             action[t] = head.sample(torch.addmm(bias, features, actor), noise[t], policy)
             observation, reward_t, terminated_t, truncated_t, info = self.env.step(head.to_env(action[t]))
             rewards[t], terminations[t], ends[t] = reward_t, terminated_t, terminated_t | truncated_t
             if self._mode is not AutoresetMode.NEXT_STEP and truncated_t.any():
-                last = _final_observation(observation, info, self._mode)
+                last = final_observation(observation, info)
                 final_value[t] = policy.critic(step(last, state, torch.zeros_like(start[t]))[0])[:, 0]
             self._observation = self._next(observation, valids[t], rewards[t], ends[t], info)
         self._state = state
-        final, _ = step(_copy(self._observation), state, torch.from_numpy(self._start))
+        final, _ = step(own(self._observation), state, torch.from_numpy(self._start))
         self.steps += s.rollout * s.num_envs
         return Rollout(
-            observation=_stack(seen),
+            observation=stack(seen),
             start=start,
             state=begin,
             action=action,
@@ -231,45 +231,41 @@ class PPO:
             told, value = policy.scan(rollout.observation, rollout.state, rollout.start)
             old_log_p, _ = head.log_prob(told, rollout.action, policy)
             advantage = self.advantages(rollout, value)
-            target = advantage + value
-        rate = s.learning_rate * (max(0.0, 1.0 - self.steps / s.total_steps) if s.anneal else 1.0)
+        left = max(0.01, 1.0 - self.steps / s.total_steps) if s.anneal else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = max(rate, 1e-2 * s.learning_rate)
+            group["lr"] = s.learning_rate * left
         sums: dict[str, float] = {}
         for _ in range(s.epochs):
             for part in torch.randperm(s.num_envs, generator=self.generator).chunk(s.minibatches):
-                told, value = policy.scan(
-                    index(rollout.observation, (slice(None), part)),
-                    tree_map(lambda leaf, part=part: leaf[part], rollout.state),
-                    rollout.start[:, part],
-                )
-                log_p, entropy = head.log_prob(told, rollout.action[:, part], policy)
-                valid = rollout.valid[:, part]
-                a = advantage[:, part][valid]
-                a = (a - a.mean()) / (a.std() + 1e-8)
-                log_ratio = (log_p - old_log_p[:, part])[valid]
-                ratio = log_ratio.exp()
-                # Schulman et al., 2017, eq. 7
-                policy_loss = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
-                value_loss = 0.5 * (value - target[:, part])[valid].square().mean()
-                mean_entropy = entropy[valid].mean()
-                loss = policy_loss + s.value * value_loss - s.entropy * mean_entropy
+                loss, parts = self._loss(rollout, part, old_log_p, advantage, advantage + value)
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(policy.parameters(), s.max_grad_norm)
                 self.optimizer.step()
-                with torch.no_grad():
-                    kl = (ratio - 1.0 - log_ratio).mean()
-                losses = (
-                    ("policy_loss", policy_loss),
-                    ("value_loss", value_loss),
-                    ("entropy", mean_entropy),
-                    ("kl", kl),
-                )
-                for name, each in losses:
+                for name, each in parts.items():
                     sums[name] = sums.get(name, 0.0) + each.item()
         self.updates += 1
         return {name: total / (s.epochs * s.minibatches) for name, total in sums.items()}
+
+    def _loss(
+        self, rollout: Rollout, part: Tensor, old_log_p: Tensor, advantage: Tensor, target: Tensor
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Schulman et al., 2017, eq. 7 and 9, over the environments `part`; steps that were ignored do not count."""
+        s, policy = self.settings, self.policy
+        state = tree_map(lambda leaf: leaf[part], rollout.state)
+        told, value = policy.scan(index(rollout.observation, (slice(None), part)), state, rollout.start[:, part])
+        log_p, entropy = policy.head.log_prob(told, rollout.action[:, part], policy)
+        valid = rollout.valid[:, part]
+        a = advantage[:, part][valid]
+        a = (a - a.mean()) / (a.std() + 1e-8)
+        log_ratio = (log_p - old_log_p[:, part])[valid]
+        ratio = log_ratio.exp()
+        policy_loss = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
+        value_loss = 0.5 * (value - target[:, part])[valid].square().mean()
+        mean_entropy = entropy[valid].mean()
+        loss = policy_loss + s.value * value_loss - s.entropy * mean_entropy
+        kl = (ratio - 1.0 - log_ratio).detach().mean()
+        return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "kl": kl}
 
     def statistics(self) -> dict[str, float]:
         """Means over the last 100 episodes; NaN before the first has ended."""
@@ -331,36 +327,6 @@ class PPO:
 
 
 _ROWS = ("_start", "_ignored", "_return", "_length")
-
-
-def policy_for(settings: PPOSettings, env: Env) -> Policy:
-    """A new policy for the spaces of an environment."""
-    return Policy(
-        env.single_observation_space,
-        env.single_action_space,
-        cell=settings.cell,
-        hidden=settings.hidden,
-        cell_settings=settings.cell_settings,
-    )
-
-
-def _copy(observation: Any) -> Observation:
-    """As tensors of their own: an environment may write over its arrays."""
-    return tree_map(torch.clone, to_tensors(observation))
-
-
-def _stack(seen: list[Observation]) -> Observation:
-    return tree_map(lambda *parts: torch.stack(parts), seen[0], *seen[1:])
-
-
-def _final_observation(observation: Any, info: Mapping[str, Any], mode: AutoresetMode) -> Observation:
-    """What was seen last where an episode ended, and what is seen now elsewhere."""
-    seen = _copy(observation)
-    if mode is AutoresetMode.SAME_STEP:
-        for i in np.flatnonzero(info["_final_obs"]):
-            last = to_tensors(info["final_obs"][i])
-            tree_map(lambda part, row, i=i: part[i].copy_(row), seen, last)
-    return seen
 
 
 def train(
