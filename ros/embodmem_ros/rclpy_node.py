@@ -77,7 +77,10 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
         self._parameters_known = parameters()
         for parameter in self._parameters_known:
             self.declare_parameter(parameter.name, parameter.default, _descriptor(parameter))
-        self._sensors, self._answers, self._timers = (MutuallyExclusiveCallbackGroup() for _ in range(3))
+        # rclpy's own Node has attributes such as _timers and _services: ours must not bear their names.
+        self._group_sensors, self._group_answers, self._group_output = (
+            MutuallyExclusiveCallbackGroup() for _ in range(3)
+        )
         self._memory: EmbodiedMemory | None = None
         self._service: MemoryService | None = None
         self._outputs: dict[str, tuple[Any, type]] = {}
@@ -110,7 +113,9 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
             def answer(request: Any, response: Any, handler: Any = handler) -> Any:
                 return fill(response, handler(request))
 
-            made = self.create_service(get_service(service.type), service.name, answer, callback_group=self._answers)
+            made = self.create_service(
+                get_service(service.type), service.name, answer, callback_group=self._group_answers
+            )
             self._answering.append(made)
         return TransitionCallbackReturn.SUCCESS
 
@@ -126,12 +131,12 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
                     item.topic,
                     item.handler,
                     _qos(item.qos),
-                    callback_group=self._sensors,
+                    callback_group=self._group_sensors,
                     qos_overriding_options=overriding,
                 )
             )
         period_s = self._service.config.output.period_s
-        self._timer = self.create_timer(period_s, self._publish, callback_group=self._timers)
+        self._timer = self.create_timer(period_s, self._publish, callback_group=self._group_output)
         return super().on_activate(state)
 
     def _publish(self) -> None:
@@ -157,6 +162,11 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
+    def on_error(self, state: State) -> TransitionCallbackReturn:
+        """Close the memory; the node can be configured again."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
     def _silence(self) -> None:
         if self._timer is not None:
             self.destroy_timer(self._timer)
@@ -169,7 +179,7 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
         while self._answering:
             self.destroy_service(self._answering.pop())
         for publisher, _ in self._outputs.values():
-            self.destroy_publisher(publisher)
+            self.destroy_lifecycle_publisher(publisher)
         self._outputs.clear()
         service, self._service = self._service, None
         if service is not None:

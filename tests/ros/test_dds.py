@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ import pytest
 
 pytest.importorskip("cyclonedds")
 
-from embodmem.errors import InvalidInput, MissingDependency
+from embodmem.errors import ConfigError, InvalidInput, MissingDependency
 from embodmem_ros import messages
 from embodmem_ros.dds import Participant, ServiceTimeout
 from embodmem_ros.dds.types import type_hash, wire_type
@@ -142,3 +143,18 @@ def test_without_the_package_the_error_holds_the_pip_line(monkeypatch: pytest.Mo
         MissingDependency, match=r'needs cyclonedds, which is not installed: pip install "embodmem\[dds\]"'
     ):
         Participant("nobody")
+
+
+def test_a_domain_that_is_none_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in ("kitchen", "233", "-1"):
+        monkeypatch.setenv("ROS_DOMAIN_ID", text)
+        with pytest.raises(ConfigError, match=f"ROS_DOMAIN_ID: wanted 0..232, got '{text}'"):
+            Participant("nobody")
+
+
+def test_rosbags_and_cyclonedds_are_imported_when_needed() -> None:
+    code = (
+        "import sys, embodmem.datasets, embodmem.cli, embodmem_ros; print({'rosbags', 'cyclonedds'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "set()"

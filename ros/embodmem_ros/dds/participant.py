@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from embodmem.errors import EmbodmemError, InvalidInput
+from embodmem.errors import ConfigError, EmbodmemError, InvalidInput
 from embodmem_ros.bag_messages import decode, encode
 from embodmem_ros.dds.types import require_cyclonedds, sample, type_hash, wire_type
 from embodmem_ros.messages import Plain
@@ -34,6 +34,23 @@ _domains: dict[int, Any] = {}
 
 class ServiceTimeout(EmbodmemError, TimeoutError):
     """A service is not there, or did not answer in time."""
+
+
+def _join(domain_id: int | None, localhost_only: bool) -> Any:
+    from cyclonedds.core import DDSException, Policy
+    from cyclonedds.domain import Domain, DomainParticipant
+    from cyclonedds.qos import Qos as DdsQos
+
+    text = os.environ.get("ROS_DOMAIN_ID", "0") if domain_id is None else str(domain_id)
+    if not text.isdigit() or int(text) > 232:  # RTPS has no ports for more
+        raise ConfigError(f"ROS_DOMAIN_ID: wanted 0..232, got {text!r}")
+    domain = int(text)
+    try:
+        if localhost_only and domain not in _domains:
+            _domains[domain] = Domain(domain, _LOOPBACK)
+        return DomainParticipant(domain, DdsQos(Policy.Userdata(b"enclave=/;")))
+    except DDSException as error:
+        raise ConfigError(f"the network of ROS domain {domain} cannot be joined (CYCLONEDDS_URI?): {error}") from error
 
 
 def _make_qos(qos: Qos, user_data: str) -> Any:
@@ -132,6 +149,7 @@ class Participant:
 
     Raises:
         MissingDependency: cyclonedds is not installed.
+        ConfigError: The domain is none, or the network cannot be joined.
     """
 
     def __init__(
@@ -144,15 +162,8 @@ class Participant:
         log: Callable[[str], None] | None = None,
     ) -> None:
         require_cyclonedds()
-        from cyclonedds.core import Policy
-        from cyclonedds.domain import Domain, DomainParticipant
-        from cyclonedds.qos import Qos as DdsQos
-
         self.name, self.namespace = name, namespace
-        domain = int(os.environ.get("ROS_DOMAIN_ID", "0")) if domain_id is None else domain_id
-        if localhost_only and domain not in _domains:
-            _domains[domain] = Domain(domain, _LOOPBACK)
-        self._participant: Any = DomainParticipant(domain, DdsQos(Policy.Userdata(b"enclave=/;")))
+        self._participant: Any = _join(domain_id, localhost_only)
         self._log = log or (lambda text: None)
         self._ids = itertools.count(1)
         self._lock = threading.RLock()
