@@ -20,6 +20,7 @@ from embodmem_ros.sync import Synchroniser
 
 LIDAR_AGENT = "lidar"
 USER_AGENT = "user"
+_COUNTERS = ("written", "told", "dropped_views", "no_transform", "no_camera_info", "refused", "not_given_out")
 
 
 class _View(NamedTuple):
@@ -31,6 +32,15 @@ class _View(NamedTuple):
     messages: dict[str, Any]
 
 
+class _NotYet(Exception):
+    """What a view needs is not there; `kind` is the counter for when it does not come."""
+
+    def __init__(self, kind: str, why: str, may_come: bool) -> None:
+        super().__init__(why)
+        self.kind = kind
+        self.may_come = may_come
+
+
 class MemoryService:
     """Frames, clouds, detections and told text in; queries, maps and markers out.
 
@@ -39,7 +49,8 @@ class MemoryService:
     service calls `process`.
 
     Drop policy: every queue holds at most `config.input.queue`; the oldest goes first and is counted. A view whose
-    transform does not come is dropped and counted as well, and so is one that the memory refuses. `counters` tells.
+    transform or camera info does not come is dropped and counted as well, and so is one that the memory refuses.
+    `counters` tells.
 
     Points are written as agent "lidar" and told text as agent "user", so that stamps of different sources need not
     be in one order.
@@ -72,7 +83,7 @@ class MemoryService:
         self._work = threading.Lock()  # one thread at a time turns views into memory
         self._wake = threading.Event()
         self._newest_ns = 0
-        self._counts = dict.fromkeys(("written", "told", "dropped_views", "no_transform", "refused"), 0)
+        self._counts = dict.fromkeys(_COUNTERS, 0)
         self._said: set[str] = set()
         self._version = 0
         self._given: dict[str, int] = {}
@@ -178,31 +189,29 @@ class MemoryService:
             if view is None:
                 break
             try:
-                percept = self._percept(view)
-            except TransformError as error:
+                batch.append(self._percept(view))
+            except _NotYet as error:
                 if error.may_come and self._clock() - view.since_s < self.config.input.tf_wait_s:
                     break
-                self._lost("no_transform", str(error))
+                self._lost(error.kind, str(error))
             except InvalidInput as error:
                 self._lost("refused", str(error))
-            else:
-                if percept is None:
-                    break
-                batch.append(percept)
             with self._lock:  # the queue may have dropped it meanwhile
                 self._views = [other for other in self._views if other is not view]
         return batch
 
-    def _percept(self, view: _View) -> Percept | None:
-        """The view as a percept; None while its camera's intrinsics have not come."""
+    def _percept(self, view: _View) -> Percept:
         parts = view.messages
-        if "points" not in parts and self._camera is None:
-            return None
         frame = next(iter(parts.values())).header.frame_id
-        T_world_sensor = self.transforms.lookup(self.config.input.world_frame, frame, view.stamp_ns)
+        try:
+            T_world_sensor = self.transforms.lookup(self.config.input.world_frame, frame, view.stamp_ns)
+        except TransformError as error:
+            raise _NotYet("no_transform", str(error), error.may_come) from error
         if "points" in parts:
             points = messages.cloud_to_points(parts["points"])
             return Percept(stamp_ns=view.stamp_ns, T_world_sensor=T_world_sensor, points=points, agent=LIDAR_AGENT)
+        if self._camera is None:
+            raise _NotYet("no_camera_info", f"no message has come on {self.config.topics.camera_info!r}", True)
         found: Any = ()
         if "detections" in parts:
             trust = self.config.input.detection_ids_are_instances
@@ -347,8 +356,11 @@ class MemoryService:
         }
         for name, make in makers.items():
             if getattr(self.config.topics, name) and self._given.get(name) != version:
-                made[name] = make()
                 self._given[name] = version
+                try:
+                    made[name] = make()
+                except EmbodmemError as error:
+                    self._lost("not_given_out", f"{name}: {error}")
         if self.config.topics.diagnostics:
             full_name = self.config.full_name(self.config.name)
             made["diagnostics"] = outputs.diagnostics(full_name, self.memory, self.counters(), stamp)

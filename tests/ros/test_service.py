@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -85,6 +86,49 @@ def test_a_view_waits_for_its_transform_and_is_dropped_when_none_comes(service: 
     service.process()
     assert service.counters()["no_transform"] == 2 and service.counters()["waiting"] == 0
     assert "transforms are not extrapolated" in said[0] and "'base_link' in 'odom'" in said[0]
+
+
+def test_a_camera_without_intrinsics_does_not_hold_up_a_lidar(service: MemoryService) -> None:
+    said: list[str] = []
+    now = [0.0]
+    service = MemoryService(service.memory, service.config, said.append, lambda: now[0])
+    feed(service, "tf_static", room.standing())
+    for view in TOUR:
+        for key, plain in room.spoken(view):
+            if key != "camera_info":
+                feed(service, key, plain)
+    wall = np.stack([np.full(100, 2.0), np.linspace(-1, 1, 100), np.zeros(100)], axis=1)
+    feed(service, "points", messages.cloud(wall, TOUR[-1].stamp_ns, "odom"))
+    assert service.process() == 0
+    now[0] += 2.0
+    assert service.process() == 1
+    assert service.counters()["no_camera_info"] == len(TOUR)
+    assert "no message has come on '/camera/color/camera_info'" in said[0]
+
+
+def test_answers_and_maps_are_given_while_views_are_written(service: MemoryService) -> None:
+    stop = threading.Event()
+    wrong: list[object] = []
+    given: list[str] = []
+
+    def ask() -> None:
+        while not stop.is_set():
+            answer = service.handle_recall(request("Recall", text="where is the mug?"))
+            if not answer["success"]:
+                wrong.append(answer)
+            given.extend(service.publications())
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    service.start()
+    try:
+        play(service)
+        service.close()
+    finally:
+        stop.set()
+        asker.join()
+    assert not wrong and {"octomap", "grid", "markers"} <= set(given)
+    assert service.counters()["written"] == len(TOUR) and service.counters()["not_given_out"] == 0
 
 
 def test_a_full_queue_drops_the_oldest_views(service: MemoryService) -> None:
