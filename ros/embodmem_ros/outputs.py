@@ -95,7 +95,8 @@ def grid(octree: Octree, z_min_m: float, z_max_m: float, stamp_ns: int, frame: s
 
 def markers(objects: Sequence[Recall], stamp_ns: int, frame: str) -> Plain:
     """visualization_msgs/MarkerArray: a box and a label for each object, in place of those before."""
-    made: list[Plain] = [{"header": header(stamp_ns, frame), "action": _MARKER_DELETEALL}]
+    clear = {"header": header(stamp_ns, frame), "action": _MARKER_DELETEALL, "pose": {"orientation": {"w": 1.0}}}
+    made: list[Plain] = [clear]
     for item in objects:
         assert item.position is not None
         extent = np.maximum(np.asarray(item.data["extent"], dtype=np.float64), 0.02)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import array
-import re
 from typing import Any
 
 import rclpy
@@ -18,31 +16,9 @@ from rosidl_runtime_py.utilities import get_message, get_service
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import EmbodmemError
 from embodmem_ros import ports
-from embodmem_ros.messages import Plain
+from embodmem_ros.fill import fill
 from embodmem_ros.parameters import Parameter, config_from_parameters, parameters
 from embodmem_ros.service import MemoryService
-
-_BYTES = {"sequence<uint8>": "B", "sequence<int8>": "b", "sequence<octet>": "B"}
-_NESTED = re.compile(r"(?:sequence<)?(\w+)/(\w+)(?:,\s*\d+)?(?:>|\[\d+\])")
-
-
-def fill(message: Any, plain: Plain) -> Any:
-    """Put nested plain values into a message; fields that they leave out keep their defaults."""
-    types = message.get_fields_and_field_types()
-    for name, value in plain.items():
-        kind = types[name]
-        if isinstance(value, dict):
-            fill(getattr(message, name), value)
-        elif kind in _BYTES and isinstance(value, (bytes, memoryview)):
-            setattr(message, name, array.array(_BYTES[kind], bytes(value)))
-        elif kind == "octet":
-            setattr(message, name, bytes([value]))
-        elif nested := _NESTED.fullmatch(kind):
-            made = get_message(f"{nested[1]}/msg/{nested[2]}")
-            setattr(message, name, [fill(made(), item) for item in value])
-        else:
-            setattr(message, name, value)
-    return message
 
 
 def _qos(qos: ports.Qos) -> QoSProfile:
@@ -111,7 +87,7 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
             handler = service.handler
 
             def answer(request: Any, response: Any, handler: Any = handler) -> Any:
-                return fill(response, handler(request))
+                return fill(response, handler(request), get_message)
 
             made = self.create_service(
                 get_service(service.type), service.name, answer, callback_group=self._group_answers
@@ -143,7 +119,7 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
         if self._service is not None:
             for name, content in self._service.publications().items():
                 publisher, kind = self._outputs[name]
-                publisher.publish(fill(kind(), content))
+                publisher.publish(fill(kind(), content, get_message))
 
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
         """Stop listening; what came is written."""

@@ -28,7 +28,7 @@ from embodmem_ros.ports import Qos
 from tests.ros import room
 from tests.ros.test_dds import until
 
-DOMAIN = 43
+DOMAIN = room.domain(2)
 LATCHED = Qos(reliable=True, transient_local=True, depth=1)
 TOUR = room.tour()
 
@@ -135,11 +135,11 @@ class Shell(NamedTuple):
 @pytest.fixture(params=["pip", "rclpy"])
 def shell(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shell]:
     local = request.param == "pip"
-    config = room.config(str(tmp_path / "tour.mem"), domain_id=DOMAIN if local else DOMAIN + 1)
+    config = room.config(str(tmp_path / "tour.mem"), domain_id=DOMAIN)
     start = pip_shell if local else rclpy_shell
     with (
         start(config) as stop,
-        Participant("peer", domain_id=config.dds.domain_id if local else DOMAIN, localhost_only=local) as peer,
+        Participant("peer", domain_id=DOMAIN, localhost_only=local) as peer,
     ):
         yield Shell(config, peer, stop)
 

@@ -17,8 +17,9 @@ from embodmem_ros import messages
 from embodmem_ros.dds import Participant, ServiceTimeout
 from embodmem_ros.dds.types import type_hash, wire_type
 from embodmem_ros.ports import Qos
+from tests.ros import room
 
-DOMAIN = 41
+DOMAIN = room.domain(0)
 RELIABLE = Qos(reliable=True, transient_local=False, depth=50)
 LATCHED = Qos(reliable=True, transient_local=True, depth=1)
 

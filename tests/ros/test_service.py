@@ -10,12 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from embodmem.datasets.ros_definitions import type_store
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import ConfigError
-from embodmem_ros import MemoryService, messages
-from embodmem_ros.bag_messages import encode, make_message
+from embodmem_ros import MemoryService, messages, ports
+from embodmem_ros.bag_messages import decode, encode, make_message
 from embodmem_ros.config import NodeConfig, OutputConfig, TopicConfig
-from tests.ros import room
+from embodmem_ros.fill import fill
+from tests.ros import room, rosidl_like
 
 TOUR = room.tour()
 
@@ -225,3 +227,27 @@ def test_settings_are_checked(tmp_path: Path) -> None:
     for wrong in ({"namespace": "robot"}, {"topics": TopicConfig(camera_info="")}):
         with pytest.raises(ConfigError, match="wanted"):
             NodeConfig(**wrong)  # type: ignore[arg-type]
+
+
+def test_what_is_given_out_fits_the_messages_of_rclpy(service: MemoryService) -> None:
+    play(service)
+    service.process()
+    given = {output.name: output.type for output in ports.outputs(service.config)}
+    contents = [(given[name], content) for name, content in service.publications().items()]
+    contents.append(("embodmem_msgs/srv/Recall_Response", service.handle_recall(request("Recall", text="the mug"))))
+    contents.append(("embodmem_msgs/srv/Forget_Response", service.handle_forget(request("Forget", labels=["mug"]))))
+    contents.append(("std_srvs/srv/Trigger_Response", service.handle_save(None)))
+    assert len(contents) == 7
+    for kind, content in contents:
+        filled = rosidl_like.to_plain(fill(rosidl_like.find_type(kind)(), content, rosidl_like.find_type))
+        assert filled == plain_of(decode(kind, encode(kind, content)))
+
+
+def plain_of(message: object) -> object:
+    """A message of rosbags as nested plain values."""
+    if hasattr(message, "__msgtype__"):
+        names = [name for name, _ in type_store().fielddefs[message.__msgtype__][1]]
+        return {name: plain_of(getattr(message, name)) for name in names}
+    if isinstance(message, np.ndarray):
+        return message.tolist()
+    return [plain_of(item) for item in message] if isinstance(message, list) else message

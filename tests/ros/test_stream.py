@@ -19,11 +19,12 @@ from embodmem.embodied import EmbodiedMemory
 from embodmem_ros.dds import Participant
 from embodmem_ros.octomap import bt_file
 from embodmem_ros.ports import Qos
+from tests.ros import room
 from tests.ros.test_dds import until
 
 ROOT = Path(__file__).resolve().parents[2]
 KITCHEN = ROOT.parent / "shared" / "data" / "seven_scenes_kitchen"
-DOMAIN = 42
+DOMAIN = room.domain(1)
 RATE_HZ = 30
 MUGS = ((-0.683, 1.762, 0.775), (0.300, 1.644, 0.754))
 LATCHED = Qos(reliable=True, transient_local=True, depth=1)
