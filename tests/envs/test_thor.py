@@ -137,7 +137,7 @@ def test_it_fills_a_memory_and_tells_of_picks(make: Any, tmp_path: Path) -> None
         ("field:6", r"none of AI2-THOR's protocol \(KeyError: 77\)"),
         ("size:6", r"none of AI2-THOR's protocol \(.*reshape"),
         ("sequence:6", r"none of AI2-THOR's protocol \(ValueError: Sequence id mismatch"),
-        ("hang:6", r"gave no answer to the action RotateLeft within 2 s"),
+        ("hang:6", r"gave no answer to the action RotateLeft within 1 s"),
         ("nohorizon:6", r"wanted the field 'cameraHorizon' in AI2-THOR's metadata"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_failure_is_told_at_once_and_the_memory_stays_sound(
 ) -> None:
     path = tmp_path / "thor.mem"
     memory = EmbodiedMemory(path, config=Config(scene=SceneConfig(min_sightings=1)))
-    env: Any = MemoryObservation(make(fail, timeout_s=2.0 if "hang" in fail else 60.0), memory, ThorAdapter())
+    env: Any = MemoryObservation(make(fail, timeout_s=1.0 if "hang" in fail else 60.0), memory, ThorAdapter())
     env.reset()
     begin, steps = time.monotonic(), 0
     expected = InvalidInput if "nohorizon" in fail else SimulatorError
