@@ -53,7 +53,7 @@ def _join(domain_id: int | None, localhost_only: bool) -> Any:
         raise ConfigError(f"the network of ROS domain {domain} cannot be joined (CYCLONEDDS_URI?): {error}") from error
 
 
-def _make_qos(qos: Qos, user_data: str) -> Any:
+def _make_qos(qos: Qos, user_data: str, writer: bool) -> Any:
     from cyclonedds.core import Policy
     from cyclonedds.qos import Qos as DdsQos
     from cyclonedds.util import duration
@@ -65,6 +65,8 @@ def _make_qos(qos: Qos, user_data: str) -> Any:
         Policy.DataRepresentation(use_cdrv0_representation=True),
         Policy.Userdata(user_data.encode("ascii")),
     ]
+    if writer:
+        policies.append(Policy.WriterDataLifecycle(autodispose=False))
     if qos.transient_local:
         policies += [
             Policy.Durability.TransientLocal,
@@ -194,7 +196,9 @@ class Participant:
         from cyclonedds.pub import DataWriter
 
         dds_topic, wire = self._topic(topic, type_name, with_header)
-        writer = DataWriter(self._participant, dds_topic, _make_qos(qos, f"{data}typehash={type_hash(type_name)};"))
+        writer = DataWriter(
+            self._participant, dds_topic, _make_qos(qos, f"{data}typehash={type_hash(type_name)};", True)
+        )
         self._list("writer", writer, listed)
         return writer, wire
 
@@ -211,7 +215,9 @@ class Participant:
         from cyclonedds.sub import DataReader
 
         dds_topic, _ = self._topic(topic, type_name, with_header)
-        reader = DataReader(self._participant, dds_topic, _make_qos(qos, f"{data}typehash={type_hash(type_name)};"))
+        reader = DataReader(
+            self._participant, dds_topic, _make_qos(qos, f"{data}typehash={type_hash(type_name)};", False)
+        )
         self._list("reader", reader, listed)
         self._queues["services" if topic.startswith("rq/") else "topics"].add(topic, reader, handler)
         return reader
