@@ -72,6 +72,8 @@ def open_dataset(path: str | Path, *, format: str = "auto", options: Mapping[str
         return RosBagDataset(root, config_from(dict(options or {}), RosBagOptions, "bag"))
     if options:
         raise DatasetError(f"{root}: options are for ROS 2 bags only, got {', '.join(options)}")
+    if root.is_file() and root.suffix == ".bag":
+        raise DatasetError(f"{root}: a bag of ROS 1 is not read; convert it: rosbags-convert --src {root} --dst FOLDER")
     if not root.is_dir():
         raise DatasetError(f"{root}: wanted the folder of a recording, got {'a file' if root.exists() else 'nothing'}")
     if not any(root.iterdir()):

@@ -304,6 +304,8 @@ class MemoryService:
             if request.text.strip() and not request.labels and not request.kinds:
                 found = ask(self.memory, request.text, k=k)
                 return {"answer": found.text, "items": [messages.recall_item(item) for item in found.recalls]}
+            if not request.labels and not request.kinds:
+                raise InvalidInput("recall: wanted a text, labels or kinds, got none")
             query = Query(text=request.text or None, labels=tuple(request.labels), kinds=tuple(request.kinds))
             items = self.memory.recall(query, k)
             said = "; ".join(item.text or item.label for item in items) or "not known"

@@ -174,6 +174,9 @@ def test_damaged_bags_are_refused(folder: Path, tmp_path: Path) -> None:
             open_dataset(tmp_path / name)
     with pytest.raises(DatasetError, match="wanted"):
         open_dataset(tmp_path / "absent.mcap")
+    (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0")
+    with pytest.raises(DatasetError, match="a bag of ROS 1 is not read; convert it: rosbags-convert"):
+        open_dataset(tmp_path / "old.bag")
 
 
 def test_converting_is_exact_and_refuses_to_overwrite(folder: Path, tmp_path: Path) -> None:

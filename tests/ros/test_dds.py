@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import time
@@ -77,6 +78,30 @@ def test_services_answer_each_client_its_own(pair: tuple[Participant, Participan
     empty = talker.client("/nobody", "std_srvs/srv/Trigger")
     with pytest.raises(ServiceTimeout, match="/nobody: no answer within 0.1 s"):
         empty.call({}, timeout_s=0.1)
+
+
+def test_services_speak_as_rmw_cyclonedds(pair: tuple[Participant, Participant]) -> None:
+    """A request is the guid of the client's writer (8 bytes), a number (8 bytes), and then the body; so is a reply."""
+    talker, listener = pair
+    kind, heard, replied = "embodmem_msgs/srv/Recall", [], []  # type: ignore[var-annotated]
+    talker.serve("/robot/recall", kind, lambda request: {"success": True, "message": request.text})
+    listener._reader("rq/robot/recallRequest", f"{kind}_Request", RELIABLE, heard.append, "", True)
+    listener._reader("rr/robot/recallReply", f"{kind}_Response", RELIABLE, replied.append, "", True)
+    client = listener.client("/robot/recall", kind)
+    until(client.is_ready)
+    for _ in range(2):
+        client.call({"text": "mug", "k": 3})
+    until(lambda: len(heard) == 2 and len(replied) == 2)
+    body = struct.pack("<I4sI", 4, b"mug\0", 3) + struct.pack("<II", 0, 0)  # text, k, no labels, no kinds
+    for number, (request, reply) in enumerate(zip(heard, replied, strict=True), 1):
+        assert request[:4] == b"\x00\x01\x00\x00"  # CDR, little endian
+        guid, sequence = struct.unpack_from("<Qq", request, 4)
+        assert guid == client._writer.get_instance_handle() & 0xFFFF_FFFF_FFFF_FFFF and sequence == number
+        assert request[20:] == body
+        assert reply[4:20] == request[4:20] and reply[20:21] == b"\x01"
+    types = {endpoint: wire_type(f"{kind}_{endpoint}", True).__idl_typename__ for endpoint in ("Request", "Response")}
+    assert types["Request"].replace(".", "::") == "embodmem_msgs::srv::dds_::Recall_Request_"
+    assert types["Response"].replace(".", "::") == "embodmem_msgs::srv::dds_::Recall_Response_"
 
 
 def test_an_error_in_a_handler_stops_nothing() -> None:
