@@ -47,9 +47,9 @@ class RecallConfig:
     """Which rows come first at the question: "asked", those of the label asked for, as a query by label answers, or
     "nearest", those nearest to the last look's camera, so that the policy has to compare labels itself (a network
     that sees the rows side by side hardly learns that; one that attends to rows does)."""
-    n_tours: int = 64
+    n_tours: int = 128
     """Tours that are driven once, at the start; each gives `n_objects` questions."""
-    n_houses: int = 4
+    n_houses: int = 8
     """Apartments that the tours are in."""
     tours_seed: int = 0
     """Which tours; another seed gives other apartments and places, to test on what was not trained on."""
