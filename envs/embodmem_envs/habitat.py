@@ -286,12 +286,14 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         templates, objects = self.sim.get_object_template_manager(), self.sim.get_rigid_object_manager()
         labels = {}
         for thing in json.loads(things.read_text()):
-            template = templates.create_new_template(str(things.with_name(thing["file"])), False)
-            template.render_asset_handle = str(things.parent / thing["file"])
+            template = templates.create_new_template(thing["id"])
+            template.render_asset_handle = template.collision_asset_handle = str(things.parent / thing["file"])
             number = templates.register_template(template, thing["id"])
             item = objects.add_object_by_template_id(number)
             if item is None:
                 raise EmbodmemError(f"habitat: habitat-sim could not put in {thing['file']}")
+            # What is static does not move any more, so it is put in its place first.
+            item.motion_type = self._habitat.physics.MotionType.KINEMATIC
             item.translation = to_habitat(thing["position"]).astype(np.float32)
             item.semantic_id = thing["instance_id"]
             item.motion_type = self._habitat.physics.MotionType.STATIC
