@@ -141,7 +141,7 @@ def main() -> None:
     console.print(f"Octomap message of {len(bricks.keys)} bricks: {octomap_ms:.1f} ms")
 
     net = Table("fragments", "rate asked", "arrived", "seconds", "MB/s", title=f"{FRAMES} views of 1.5 MB, reliable")
-    for name, local, domain in (("63 kB, loopback", True, DOMAIN), ("default", False, DOMAIN + 1)):
+    for name, local, domain in (("63 kB, this machine only", True, DOMAIN), ("default", False, DOMAIN + 1)):
         for rate in (30.0, 1e6):
             arrived, seconds = stream(rate, local, domain)
             asked = "30 Hz" if rate == 30 else "as fast as it goes"

@@ -91,7 +91,7 @@ class DdsConfig:
     domain_id: int = -1
     """ROS_DOMAIN_ID; -1 takes that variable of the environment, or 0."""
     localhost_only: bool = False
-    """Only nodes on this machine, over the loopback interface and without multicast. The others need the same."""
+    """Only nodes on this machine, without multicast; those of ROS need ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST."""
 
 
 @dataclass(frozen=True, kw_only=True)

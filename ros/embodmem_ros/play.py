@@ -74,7 +74,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("recording", type=Path, help="what `embodmem build` takes")
     parser.add_argument("--rate", type=float, default=30.0, help="views a second")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for listeners")
-    parser.add_argument("--localhost-only", action="store_true", help="stay on the loopback interface")
+    parser.add_argument("--localhost-only", action="store_true", help="only nodes of this machine")
     chosen = parser.parse_args(arguments)
     if not chosen.rate > 0:
         parser.error(f"--rate: wanted more than 0, got {chosen.rate}")

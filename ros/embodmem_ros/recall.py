@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--node", default="/embodmem", help="full name of the node")
     parser.add_argument("-k", type=int, default=10, help="at most so many things")
     parser.add_argument("--wait", type=float, default=10.0, help="seconds to wait for it")
-    parser.add_argument("--localhost-only", action="store_true", help="stay on the loopback interface")
+    parser.add_argument("--localhost-only", action="store_true", help="only nodes of this machine")
     chosen = parser.parse_args(arguments)
     try:
         with Participant("asker", localhost_only=chosen.localhost_only) as node:

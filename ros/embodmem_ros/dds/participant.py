@@ -23,12 +23,14 @@ from embodmem_ros.ports import SERVICE_QOS, Qos
 _DISCOVERY_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
 _HEADER = struct.Struct("<Qq")
 _TAKE = 64
-_LOOPBACK = """<CycloneDDS><Domain Id="any">
-<General><Interfaces><NetworkInterface address="127.0.0.1"/></Interfaces><AllowMulticast>false</AllowMulticast>
+# As rmw_cyclonedds sets a domain up for ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, so that the two find one another;
+# packets never leave the machine, so that they may be large.
+_LOCALHOST = """<CycloneDDS><Domain>
+<General><AllowMulticast>false</AllowMulticast>
 <MaxMessageSize>65500B</MaxMessageSize><FragmentSize>63000B</FragmentSize></General>
 <Discovery><ParticipantIndex>auto</ParticipantIndex><MaxAutoParticipantIndex>32</MaxAutoParticipantIndex>
-<Peers><Peer Address="127.0.0.1"/></Peers></Discovery>
-</Domain></CycloneDDS>"""
+<Peers><Peer address="localhost"/></Peers></Discovery>
+</Domain></CycloneDDS>,"""
 _domains: dict[int, Any] = {}
 
 
@@ -47,7 +49,7 @@ def _join(domain_id: int | None, localhost_only: bool) -> Any:
     domain = int(text)
     try:
         if localhost_only and domain not in _domains:
-            _domains[domain] = Domain(domain, _LOOPBACK)
+            _domains[domain] = Domain(domain, _LOCALHOST + os.environ.get("CYCLONEDDS_URI", ""))
         return DomainParticipant(domain, DdsQos(Policy.Userdata(b"enclave=/;")))
     except DDSException as error:
         raise ConfigError(f"the network of ROS domain {domain} cannot be joined (CYCLONEDDS_URI?): {error}") from error
@@ -146,7 +148,8 @@ class Participant:
         name: Its name.
         namespace: Its namespace.
         domain_id: ROS_DOMAIN_ID; None takes that variable of the environment, or 0.
-        localhost_only: Stay on the loopback interface, without multicast. Otherwise CYCLONEDDS_URI holds, if set.
+        localhost_only: Find only nodes on this machine, without multicast, as ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
+            does. CYCLONEDDS_URI holds in any case, if set.
         log: Told about errors in handlers.
 
     Raises:
