@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from rich.table import Table
 
 from embodmem.config import Config, config_from, config_to_plain, config_to_yaml, load_config
 from embodmem.embodied import EmbodiedMemory
-from embodmem.errors import ConfigError, EmbodmemError, InvalidInput, StoreError
+from embodmem.errors import ConfigError, EmbodmemError, InvalidInput, MissingDependency, StoreError
 from embodmem.types import Query, Recall
 
 app = typer.Typer(
@@ -305,6 +306,63 @@ def ros(
     from embodmem_ros.main import run
 
     run(config, memory, log=lambda text: notes.print(text, markup=False, soft_wrap=True))
+
+
+def _pairs(overrides: Sequence[str]) -> dict[str, Any]:
+    """What `--set name=value` says, as {name: value}."""
+    for item in overrides:
+        if "=" not in item:
+            raise ConfigError(f"--set: wanted name=value, got {item!r}")
+    parts = [item.partition("=") for item in overrides]
+    return {name.strip(): _value(name, text) for name, _, text in parts}
+
+
+def _need_torch(command: str) -> None:
+    if find_spec("torch") is None:
+        raise MissingDependency("torch", "policies", f"embodmem {command}")
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(help="YAML file of a trainer and its settings; see configs/train_*.yaml.")],
+    out: Annotated[Path, typer.Option("--out", help="Folder for the checkpoint and the log.")],
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="One setting: total_steps=50000")] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a policy with memory (extra policies). Ctrl-C saves it."""
+    _need_torch("train")
+    from embodmem_policies.commands import run_training
+    from embodmem_policies.running import show
+
+    last = run_training(config, out, overrides=_pairs(settings or []), resume=resume, progress=show)
+    made = {"checkpoint": str(out / "checkpoint.pt"), **last}
+    if as_json:
+        _print_json({name: None if value != value else value for name, value in made.items()})
+        return
+    print(f"{out / 'checkpoint.pt'}: {int(last.get('step', 0)):,} steps")
+
+
+@app.command("eval-policy")
+def eval_policy(
+    checkpoint: Annotated[Path, typer.Argument(help="What `embodmem train` saved.")],
+    episodes: Annotated[int, typer.Option("--episodes", help="At least so many.")] = 100,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Of the environment: corridor=10000")] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of the environment and of drawn actions.")] = 0,
+    draw: Annotated[bool, typer.Option("--draw", help="Draw actions instead of taking the likeliest.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a trained policy for whole episodes (extra policies)."""
+    _need_torch("eval-policy")
+    from embodmem_policies.evaluate import evaluate_checkpoint
+
+    found = evaluate_checkpoint(
+        checkpoint, episodes=episodes, env_settings=_pairs(settings or []), seed=seed, greedy=not draw
+    ).summary()
+    if as_json:
+        _print_json(found)
+        return
+    print(", ".join(f"{name} {value:.4g}" for name, value in found.items()))
 
 
 @app.command()

@@ -21,7 +21,7 @@ from tests.embodmem.small import environment, look
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.stem.startswith("ros_"))
+CONFIGS = sorted(path for path in (ROOT / "configs").glob("*.yaml") if not path.stem.startswith(("ros_", "train_")))
 DEMO = "python -m embodmem_envs.demo --out demo --record"
 _BLOCK = re.compile(
     r"^(?P<mark><!-- not run: (?P<why>.*?) -->\n)?(?P<indent> *)```(?P<kind>\w+)\n(?P<text>.*?)^(?P=indent)```$",
