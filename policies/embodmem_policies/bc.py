@@ -244,7 +244,8 @@ def train(
 def main() -> None:
     """The command line: one option for each setting."""
     settings, out, resume, progress = parse(BCSettings, __doc__ or "")
-    train(settings, out, resume=resume, progress=progress)
+    done = train(settings, out, resume=resume, progress=progress)
+    print(f"{out / 'checkpoint.pt'}: {done.steps:,} steps")
 
 
 if __name__ == "__main__":

@@ -378,7 +378,8 @@ def train(
 def main() -> None:
     """The command line: one option for each setting."""
     settings, out, resume, progress = parse(PPOSettings, __doc__ or "")
-    train(settings, out, resume=resume, progress=progress)
+    done = train(settings, out, resume=resume, progress=progress)
+    print(f"{out / 'checkpoint.pt'}: {done.steps:,} steps")
 
 
 if __name__ == "__main__":
