@@ -26,9 +26,8 @@ class MinGRUCell(MemoryCell):
     def __init__(self, input_size: int, output_size: int) -> None:
         super().__init__(input_size, output_size)
         self.project = nn.Linear(input_size, 2 * output_size)  # W_z above W_h
-        with (
-            torch.no_grad()
-        ):  # some gates begin shut and some open, as Tallec and Ollivier, ICLR 2018, want of time scales
+        # Some gates begin shut and some open, as Tallec and Ollivier, ICLR 2018, want of time scales.
+        with torch.no_grad():
             self.project.bias[:output_size] = torch.linspace(-GATE_SPREAD, GATE_SPREAD, output_size)
 
     def initial_state(self, batch: int) -> State:
