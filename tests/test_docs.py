@@ -161,7 +161,7 @@ def test_every_command_and_option_is_explained():
     import typer
 
     text = (ROOT / "docs" / "cli.md").read_text(encoding="utf-8")
-    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
+    sections = dict(re.findall(r"^## ([\w-]+)\n(.*?)(?=^## |\Z)", text, re.M | re.S))
     commands = typer.main.get_command(cli.app).commands
     assert sections.keys() == commands.keys()
     for name, command in commands.items():
