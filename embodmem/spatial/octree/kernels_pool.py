@@ -31,7 +31,10 @@ class Pool:
     log_odds: wp.array2d(dtype=wp.float32)  # (capacity, 512): the same memory
     last_seen: wp.array(dtype=wp.int64)  # ns; -1 = taken but nothing in it observed yet
     dirty: wp.array(dtype=wp.uint8)  # 0 as saved, 1 changed, 2 being saved
+    flipped: wp.array(dtype=wp.int32)  # revision at which a voxel last became occupied, free or unknown
     counters: wp.array(dtype=wp.int32)  # slots in use, bricks refused because the pool was full
+    revision: wp.int32  # counts the calls that may change the map
+    occupied: float  # log-odds above which a voxel is occupied
 
 
 @wp.func
@@ -97,6 +100,7 @@ def claim_slot(pool: Pool, key: wp.int64) -> int:
                 pool.keys[slot] = key
                 pool.last_seen[slot] = wp.int64(-1)
                 pool.dirty[slot] = wp.uint8(0)
+                pool.flipped[slot] = pool.revision
                 for i in range(pool.log_odds.shape[1]):
                     pool.log_odds[slot, i] = wp.nan
                 pool.table_slots[place] = slot
@@ -114,6 +118,12 @@ def is_known(value: float) -> bool:
 
 
 @wp.func
+def read_voxel(pool: Pool, slot: int, index: int) -> float:
+    """Log-odds of a voxel of a brick, NaN where unknown."""
+    return pool.log_odds[slot, index]
+
+
+@wp.func
 def add_to_row(pool: Pool, slot: int, row: int, change: row8, clamp: wp.vec2, stamp_ns: wp.int64):
     """Add to the log-odds of a row, clamped; 0 leaves a voxel as it is. The brick is dirty only if a value differs.
 
@@ -121,18 +131,23 @@ def add_to_row(pool: Pool, slot: int, row: int, change: row8, clamp: wp.vec2, st
     """
     old = pool.rows[slot, row]
     new = old
-    seen, same = wp.int32(0), wp.int32(0)
+    seen, same, flips = wp.int32(0), wp.int32(0), wp.int32(0)
     for i in range(8):
         before = wp.where(is_known(old[i]), old[i], 0.0)
         after = wp.max(wp.min(before + change[i], clamp[1]), clamp[0])
         new[i] = wp.where(change[i] == 0.0, old[i], after)
         seen += wp.where(change[i] == 0.0, 0, 1)
         same += wp.where(change[i] == 0.0 or old[i] == after, 1, 0)
+        flips += wp.where(
+            (old[i] > pool.occupied) != (new[i] > pool.occupied) or is_known(old[i]) != is_known(new[i]), 1, 0
+        )
     if seen > 0:
         pool.last_seen[slot] = stamp_ns
         if same < 8:
             pool.rows[slot, row] = new
             pool.dirty[slot] = wp.uint8(1)
+            if flips > 0:
+                pool.flipped[slot] = pool.revision
 
 
 @wp.kernel
@@ -171,6 +186,7 @@ def move_bricks(pool: Pool, sources: wp.array(dtype=wp.int32), targets: wp.array
     pool.keys[target] = pool.keys[source]
     pool.last_seen[target] = pool.last_seen[source]
     pool.dirty[target] = pool.dirty[source]
+    pool.flipped[target] = pool.flipped[source]
     for row in range(pool.rows.shape[1]):
         pool.rows[target, row] = pool.rows[source, row]
 
@@ -198,5 +214,6 @@ def clear_box(
                 stay += 1
     if gone > 0:
         pool.dirty[slot] = wp.uint8(1)
+        pool.flipped[slot] = pool.revision
     removed[slot] = gone
     left[slot] = stay

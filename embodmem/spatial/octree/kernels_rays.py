@@ -8,7 +8,16 @@ walking through it.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, find_slot, is_known, pack_key, row8
+from embodmem.spatial.octree.kernels_pool import (
+    Pool,
+    add_to_row,
+    claim_slot,
+    find_slot,
+    is_known,
+    pack_key,
+    read_voxel,
+    row8,
+)
 
 wp.set_module_options({"enable_backward": False})
 
@@ -149,7 +158,7 @@ def read_log_odds(
         brick = brick_of(voxel, wp.vec3i(0, 0, 0))
         slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
         if slot >= 0:
-            value = pool.log_odds[slot, flat_index(voxel - brick * 8)]
+            value = read_voxel(pool, slot, flat_index(voxel - brick * 8))
     values[i] = value
 
 
@@ -185,7 +194,7 @@ def cast_rays(
         else:
             corner = brick * 8 - base
             while time < length and inside(voxel - corner):
-                value = pool.log_odds[slot, flat_index(voxel - corner)]
+                value = read_voxel(pool, slot, flat_index(voxel - corner))
                 if value > occupied:
                     found = wp.uint8(1)
                     break

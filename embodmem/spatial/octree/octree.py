@@ -99,7 +99,7 @@ class Octree:
         self.config = config = SpatialConfig() if config is None else config
         self._lock = threading.RLock()
         self._launcher = Launcher(find_device(config.device), config.threads)
-        self._pool = BrickPool(config.capacity_bricks, self._launcher)
+        self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher)
         self._depth = DepthIntegrator(config, self._pool)
 
     def integrate(
@@ -295,6 +295,7 @@ class Octree:
             emptied = np.flatnonzero((gone > 0) & (stay == 0))
             if len(emptied):
                 pool.free(emptied)
+            pool.struct.revision += 1
         return int(gone.sum())
 
     def bricks(self) -> Bricks:
@@ -324,6 +325,23 @@ class Octree:
             pool.put("log_odds", slots, log_odds[known])
             pool.put("last_seen", slots, np.asarray(last_seen_ns)[known])
             pool.put("dirty", slots, 0)
+            pool.put("flipped", slots, pool.struct.revision)
+            pool.struct.revision += 1
+
+    def changed_since(self, revision: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], int]:
+        """Which bricks hold a voxel that became occupied, free or unknown: what a derived map has to look at again.
+
+        Args:
+            revision: What the last call gave; 0 asks for all.
+
+        Returns:
+            Keys (N,) of all bricks, whether each changed (N,), and the revision to ask with next. A brick that was
+            asked for earlier and is not among the keys any more is all unknown.
+        """
+        with self._lock:
+            here = self._pool.host("last_seen") >= 0
+            keys, flipped = (self._pool.host(name)[here].copy() for name in ("keys", "flipped"))
+            return keys, flipped > revision, int(self._pool.struct.revision) - 1
 
     def dirty_bricks(self) -> Bricks:
         """A copy of the bricks of which a value changed since `mark_clean`; being seen again unchanged is no change."""
@@ -346,5 +364,6 @@ class Octree:
     def _write(self, integrate: Callable[[], None]) -> None:
         with self._lock:
             integrate()
+            self._pool.struct.revision += 1
             if self._pool.used == self._pool.capacity:
                 self._pool.free_unobserved()

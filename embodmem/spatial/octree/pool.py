@@ -22,7 +22,7 @@ class BrickPool:
     The hash table has at least two places a brick, so that looking one up takes about one and a half probes.
     """
 
-    def __init__(self, capacity: int, launcher: Launcher) -> None:
+    def __init__(self, capacity: int, occupied: float, launcher: Launcher) -> None:
         import warp as wp
 
         from embodmem.spatial.octree import kernels_pool as kernels
@@ -40,6 +40,9 @@ class BrickPool:
         pool.log_odds = wp.array(ptr=pool.rows.ptr, shape=(capacity, BRICK_VOXELS), dtype=wp.float32, device=device)
         pool.last_seen = wp.empty(capacity, dtype=wp.int64, device=device)
         pool.dirty = wp.zeros(capacity, dtype=wp.uint8, device=device)
+        pool.flipped = wp.zeros(capacity, dtype=wp.int32, device=device)
+        pool.revision = 1
+        pool.occupied = occupied
         pool.counters = wp.zeros(2, dtype=wp.int32, device=device)
         self._freed: dict[int, Keys] = {state: np.empty(0, np.int64) for state in (_CHANGED, _BEING_SAVED)}
         self.used = 0
@@ -48,8 +51,8 @@ class BrickPool:
     def nbytes(self) -> int:
         """Bytes of the pool, reserved once."""
         pool = self.struct
-        arrays = (pool.table_keys, pool.table_slots, pool.keys, pool.rows, pool.last_seen, pool.dirty, pool.counters)
-        return sum(int(array.capacity) for array in arrays)
+        arrays = [pool.table_keys, pool.table_slots, pool.keys, pool.rows, pool.last_seen, pool.dirty, pool.flipped]
+        return sum(int(array.capacity) for array in [*arrays, pool.counters])
 
     @property
     def refused(self) -> int:
@@ -152,7 +155,7 @@ class BrickPool:
 
     def _none(self, name: str) -> NDArray[Any]:
         whole = getattr(self.struct, name)
-        dtype = {"dirty": np.uint8, "log_odds": np.float32}.get(name, np.int64)
+        dtype = {"dirty": np.uint8, "log_odds": np.float32, "flipped": np.int32}.get(name, np.int64)
         return np.empty((0, *whole.shape[1:]), dtype=dtype)
 
     def _set_counters(self, used: int, refused: int) -> None:

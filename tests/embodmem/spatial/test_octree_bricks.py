@@ -310,3 +310,24 @@ octree.log_odds(np.zeros((1, 3)))
 def test_the_package_imports_no_warp():
     code = "import sys, embodmem, embodmem.spatial.octree; assert 'warp' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_changed_since_names_the_bricks_whose_voxels_changed_state():
+    octree = filled()
+    keys, changed, revision = octree.changed_since(0)
+    assert changed.all() and sorted(keys) == sorted(octree.bricks().keys)
+    assert not octree.changed_since(revision)[1].any()
+    before = octree.bricks()
+    octree.integrate(room_depth(CAMERA, poses(7)[5]), CAMERA, poses(7)[5], 9)
+    keys, changed, revision = octree.changed_since(revision)
+    state = {key: (row > 0).tobytes() + np.isnan(row).tobytes() for key, row in zip(*before[:2], strict=True)}
+    after = octree.bricks()
+    flipped = {
+        key
+        for key, row in zip(*after[:2], strict=True)
+        if state.get(key) != (row > 0).tobytes() + np.isnan(row).tobytes()
+    }
+    assert flipped and set(keys[changed].tolist()) >= flipped
+    assert len(flipped) >= 0.9 * changed.sum()
+    octree.remove_box([0, 0, 0], [1, 1, 1])
+    assert octree.changed_since(revision)[1].any()
