@@ -16,6 +16,7 @@ from embodmem.config import config_from
 from embodmem.datasets import folder, ros_bag, seven_scenes, tum
 from embodmem.datasets.base import Dataset, Room, experiences, prefetch
 from embodmem.datasets.folder import FolderDataset
+from embodmem.datasets.pcd import PointCloud, read_pcd
 from embodmem.datasets.ros_bag import RosBagDataset, RosBagOptions
 from embodmem.datasets.seven_scenes import SevenScenesDataset
 from embodmem.datasets.tum import TumDataset
@@ -26,6 +27,7 @@ __all__ = [
     "Dataset",
     "FolderDataset",
     "FolderWriter",
+    "PointCloud",
     "Room",
     "RosBagDataset",
     "RosBagOptions",
@@ -34,6 +36,7 @@ __all__ = [
     "experiences",
     "open_dataset",
     "prefetch",
+    "read_pcd",
 ]
 
 
