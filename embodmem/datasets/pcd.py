@@ -109,7 +109,8 @@ def _record(file: Path, header: dict[str, list[str]]) -> np.dtype[Any]:
 def _binary(file: Path, body: memoryview | bytes, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
     if len(body) < count * dtype.itemsize:  # more is padding: PCL writes whole pages
         raise DatasetError(f"{file}: wanted {count} points of {dtype.itemsize} bytes, got {len(body)} bytes")
-    return np.frombuffer(body, dtype, count).copy()
+    fields: NDArray[Any] = np.frombuffer(body, dtype, count).copy()
+    return fields
 
 
 def _ascii(file: Path, body: memoryview, dtype: np.dtype[Any], count: int) -> NDArray[Any]:
@@ -125,8 +126,7 @@ def _ascii(file: Path, body: memoryview, dtype: np.dtype[Any], count: int) -> ND
             fields[name] = table[:, i].astype(flat[name])
         except ValueError as error:
             raise DatasetError(f"{file}: column {i}: {error}") from error
-    whole: NDArray[Any] = fields.view(dtype)
-    return whole
+    return fields.view(dtype)
 
 
 def _columns(dtype: np.dtype[Any]) -> list[np.dtype[Any]]:
