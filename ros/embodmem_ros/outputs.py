@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.embodied import EmbodiedMemory
-from embodmem.spatial.octree.keys import BRICK_EDGE, unpack_keys
+from embodmem.errors import InvalidInput
+from embodmem.planning.costmap import height_slice
 from embodmem.types import Recall
 from embodmem_ros.messages import Plain, header, time_from_ns
 from embodmem_ros.octomap import binary_stream
@@ -19,7 +20,6 @@ from embodmem_ros.octomap import binary_stream
 if TYPE_CHECKING:
     from embodmem.spatial.octree import Octree
 
-MAX_GRID_CELLS = 64_000_000
 _MARKER_ADD, _MARKER_DELETEALL, _MARKER_CUBE, _MARKER_TEXT = 0, 3, 1, 9
 
 
@@ -53,43 +53,29 @@ def grid(octree: Octree, z_min_m: float, z_max_m: float, stamp_ns: int, frame: s
 
     Returns:
         The message; None while nothing was observed between these heights, or when it would have more than
-        `MAX_GRID_CELLS` cells.
+        `embodmem.planning.costmap.MAX_CELLS` cells.
     """
-    bricks = octree.bricks()
-    size = octree.config.voxel_size_m
-    cells = unpack_keys(bricks.keys)
-    heights = (cells[:, 2, None] * BRICK_EDGE + np.arange(BRICK_EDGE) + 0.5) * size
-    wanted = (heights > z_min_m) & (heights < z_max_m)
-    values = bricks.log_odds.reshape(-1, BRICK_EDGE, BRICK_EDGE, BRICK_EDGE)  # brick, z, y, x
-    layer = wanted[:, :, None, None]
-    over = (values > octree.config.log_odds_occupied) & layer
-    occupied: NDArray[np.bool_] = np.logical_or.reduce(over, axis=1)
-    free: NDArray[np.bool_] = np.logical_or.reduce(~np.isnan(values) & layer, axis=1)
-    seen = np.flatnonzero(free.reshape(len(free), BRICK_EDGE**2).any(axis=1))
-    if not len(seen):
+    try:
+        plan = height_slice(octree, z_min_m, z_max_m)
+    except InvalidInput:  # too large a map
         return None
-    columns = cells[seen, :2]
-    low = columns.min(axis=0)
-    width, height = ((columns.max(axis=0) - low + 1) * BRICK_EDGE).tolist()
-    if width * height > MAX_GRID_CELLS:
+    if not plan.cells.size:
         return None
-    plan: NDArray[np.int8] = np.full((height // BRICK_EDGE, width // BRICK_EDGE, BRICK_EDGE, BRICK_EDGE), -1, np.int8)
-    x, y = (columns - low).T
-    states = np.where(occupied[seen], np.int8(100), np.where(free[seen], np.int8(0), np.int8(-1)))
-    np.maximum.at(plan, (y, x), states)  # bricks above one another: the larger counts
+    height, width = plan.cells.shape
+    x, y = plan.origin.tolist()
     return {
         "header": header(stamp_ns, frame),
         "info": {
             "map_load_time": time_from_ns(stamp_ns),
-            "resolution": size,
+            "resolution": plan.resolution_m,
             "width": width,
             "height": height,
             "origin": {
-                "position": {"x": float(low[0] * BRICK_EDGE * size), "y": float(low[1] * BRICK_EDGE * size), "z": 0.0},
+                "position": {"x": x, "y": y, "z": 0.0},
                 "orientation": {"x": 0.0, "y": 0.0, "z": 0.0, "w": 1.0},
             },
         },
-        "data": np.ascontiguousarray(plan.transpose(0, 2, 1, 3)).tobytes(),
+        "data": plan.cells.tobytes(),
     }
 
 
