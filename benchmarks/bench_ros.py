@@ -19,11 +19,11 @@ from rich.table import Table
 from embodmem.config import Config
 from embodmem.datasets import open_dataset
 from embodmem.embodied import EmbodiedMemory
+from embodmem.spatial.octree.files import binary_stream
 from embodmem_ros import MemoryService, NodeConfig, Synchroniser, TransformTree, messages
 from embodmem_ros.bag_messages import decode, encode
 from embodmem_ros.config import TopicConfig
 from embodmem_ros.dds import Participant
-from embodmem_ros.octomap import binary_stream
 from embodmem_ros.ports import Qos
 from embodmem_ros.to_bag import speak
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput
 from embodmem.planning.costmap import height_slice
+from embodmem.spatial.octree.files import binary_stream
 from embodmem.types import Recall
 from embodmem_ros.messages import Plain, header, time_from_ns
-from embodmem_ros.octomap import binary_stream
 
 if TYPE_CHECKING:
     from embodmem.spatial.octree import Octree

@@ -20,9 +20,9 @@ import pytest
 pytest.importorskip("cyclonedds")
 
 from embodmem.embodied import EmbodiedMemory
+from embodmem.spatial.octree.files import bt_file
 from embodmem_ros import NodeConfig, ports
 from embodmem_ros.dds import Client, DdsNode, Participant
-from embodmem_ros.octomap import bt_file
 from embodmem_ros.parameters import parameters
 from embodmem_ros.ports import Qos
 from tests.ros import room

@@ -16,8 +16,8 @@ import pytest
 pytest.importorskip("cyclonedds")
 
 from embodmem.embodied import EmbodiedMemory
+from embodmem.spatial.octree.files import bt_file
 from embodmem_ros.dds import Participant
-from embodmem_ros.octomap import bt_file
 from embodmem_ros.ports import Qos
 from tests.ros import room
 from tests.ros.test_dds import until
