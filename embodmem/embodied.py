@@ -10,13 +10,14 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self
 
 from embodmem.config import Config, config_from, config_to_plain
 from embodmem.encoders import find_encoder, make_encoder
 from embodmem.episodic import EpisodicMemory
 from embodmem.errors import InvalidInput
+from embodmem.geometry import check_pose
 from embodmem.index import Records, fuse
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
@@ -24,9 +25,10 @@ from embodmem.semantic import SemanticMemory
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.spatial.scene.memory import SceneMemory
 from embodmem.spatial.scene.update import SceneUpdate
+from embodmem.spatial.views import ViewMemory
 from embodmem.store import Store
 from embodmem.store.store import Mode
-from embodmem.types import Encoder, Event, Percept, Query, Recall
+from embodmem.types import Encoder, Event, Percept, PinholeCamera, Query, Recall
 from embodmem.working import WorkingMemory
 
 OWNER = "EmbodiedMemory"
@@ -68,6 +70,7 @@ class EmbodiedMemory:
             self.config = config or (Config() if kept is None else config_from(kept, where=f"{path}: config"))
             self.records = Records(self.store, self._choose_encoder(encoder))
             self.spatial = SpatialMemory(self.store, self.config.spatial)
+            self.seen = ViewMemory(self.spatial)
             self.scene = SceneMemory(self.records, self.config.scene)
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
             self.semantic = SemanticMemory(self.records, self.config.semantic)
@@ -124,14 +127,14 @@ class EmbodiedMemory:
     def write_batch(self, experiences: Iterable[Percept | Event]) -> None:
         """Remember several in one transaction, which costs one sync to disk; all of them or, on an error, none."""
         pending: list[Future[Any]] = []
-        images: list[tuple[int, Future[bytes | None]]] = []
+        made: list[tuple[int, Future[bytes | None], Future[bytes | None]]] = []
         with self.store.transaction() as db:
             try:
                 for experience in experiences:
                     self.store.advance(OWNER, experience.agent, experience.stamp_ns)
                     if isinstance(experience, Percept):
                         pending.append(self._mapper.submit(self.spatial.integrate, experience))
-                        images.extend(self._write_percept(experience))
+                        made.extend(self._write_percept(experience))
                     else:
                         self._write_event(experience)
                 for job in pending:
@@ -139,25 +142,29 @@ class EmbodiedMemory:
                 self.scene.flush()
                 if pending:
                     self.spatial.flush()
-                jpegs = [(image.result(), number) for number, image in images]
+                jpegs = [(image.result(), number) for number, image, _ in made]
                 db.executemany("UPDATE keyframe SET image = ? WHERE id = ?", jpegs)
+                self.seen.add((number, surface.result()) for number, _, surface in made)
             finally:
                 wait(pending)  # none may still write into a map that a rollback has dropped
 
-    def _write_percept(self, percept: Percept) -> list[tuple[int, Future[bytes | None]]]:
+    def _write_percept(self, percept: Percept) -> list[tuple[int, Future[bytes | None], Future[bytes | None]]]:
+        """Write it to the records; returns the keyframe made, if any, with its picture and surface in the making."""
         update = self.scene.observe(percept)
         place = self.scene.room_of(percept.T_world_sensor[:3, 3]) or ""
         labels = sorted(update.labels)
-        images = []
+        made = []
         keyframe: int | None = None
         # An object that no keyframe shows yet makes one, so that every object has a picture to rest on.
         if self.episodic.is_keyframe(percept) or self.scene.lacks_keyframe(update):
             keyframe = self.episodic.add_keyframe(percept, None, labels, place, update.seen)
-            images.append((keyframe, self._imager.submit(self.episodic.encode_image, percept)))
+            work = (self.episodic.encode_image, self.seen.surface)
+            picture, surface = (self._imager.submit(make, percept) for make in work)
+            made.append((keyframe, picture, surface))
             self.scene.note_keyframe(update, keyframe)
         self._derive(update, percept, keyframe)
         self.working.note_view(percept, labels, place, keyframe)
-        return images
+        return made
 
     def _derive(self, update: SceneUpdate, percept: Percept, keyframe: int | None) -> None:
         """Events and facts that follow from what the scene noticed."""
@@ -245,6 +252,29 @@ class EmbodiedMemory:
         best = [key for key in scores if key in found][:k]
         return [replace(found[key], score=scores[key], why=why[key]) for key in best]
 
+    def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
+        """The fewest keyframes that show what is visible from a pose, the one that adds most first.
+
+        What is visible is found by casting rays into the map; a keyframe shows of it what it saw from the same side
+        (`embodmem.spatial.views`). `score` and `why["adds"]` are the part of the visible surface that a keyframe shows
+        and none before it does, so their sum is the part that is covered; `why["covers"]` is what it shows by itself.
+
+        Args:
+            T_world_camera: (4, 4), optical frame.
+            camera: What the view is to be like; a small one (160x120) does.
+            k: Most keyframes wanted; fewer come when all is covered that any of them saw, none when nothing mapped is
+                visible.
+
+        Raises:
+            PoseError: The pose is none.
+            InvalidInput: k is below 1.
+        """
+        with self.store.read():  # the map may be ahead of a snapshot, never the records behind the keyframes chosen
+            chosen = self.seen.choose(check_pose(T_world_camera, "T_world_camera"), camera, k)
+            found = self.records.get([view.number for view in chosen])
+        why = [{"adds": view.adds, "covers": view.covers} for view in chosen]
+        return [replace(item, score=w["adds"], why=w) for item, w in zip(found, why, strict=True)]
+
     def forget(self, query: Query) -> int:
         """Remove all that matches from every memory and from the disk; returns how many records and voxels went.
 
@@ -268,6 +298,7 @@ class EmbodiedMemory:
                 db.executemany("DELETE FROM record_tag WHERE tag = ?", [(name,) for name in objects])
         others = (query.labels, query.kinds, query.ids, query.text, query.agent, query.between_ns)
         if not any(others) and (query.within is not None or query.radius_m is not None):
+            self.seen.forget(query)
             gone += self.spatial.forget(query)
         self.store.erase_traces()
         return gone

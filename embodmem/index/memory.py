@@ -10,6 +10,8 @@ from embodmem.index.records import Records
 from embodmem.types import Event, Percept, Query, Recall
 
 _TABLES = ("record", "record_tag", "record_link", "object", "keyframe", "fact")
+_LATER = ("keyframe_surface", "keyframe_depth")
+"""Tables that a state of an older version does not hold."""
 
 
 class RecordMemory:
@@ -84,7 +86,7 @@ class RecordMemory:
         encoder = self.records.encoder
         state: dict[str, Any] = {"encoder": None if encoder is None else encoder.name}
         with self.store.read() as db:
-            for table in _TABLES:
+            for table in (*_TABLES, *_LATER):
                 cursor = db.execute(f"SELECT * FROM {table} WHERE id IN ({own}) ORDER BY id", self.kinds)
                 state[table] = {"columns": [c[0] for c in cursor.description], "rows": cursor.fetchall()}
             stamps = db.execute("SELECT agent, ns FROM stamp WHERE owner = ?", (self.name,)).fetchall()
@@ -108,7 +110,7 @@ class RecordMemory:
             clash = taken & {row[0] for row in state["record"]["rows"]}
             if clash:
                 raise InvalidInput(f"state: wanted ids that are free in this file, but {sorted(clash)[:3]} are in use")
-            for table in _TABLES:
+            for table in (*_TABLES, *(name for name in _LATER if name in state)):
                 columns, rows = state[table]["columns"], state[table]["rows"]
                 if table == "record_link":  # a link to what this file does not hold cannot be kept
                     known = {row[0] for row in db.execute("SELECT id FROM record")}

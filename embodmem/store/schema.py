@@ -90,7 +90,30 @@ CREATE INDEX fact_subject ON fact (subject, relation, known_until_ns, valid_unti
 CREATE INDEX fact_object ON fact (object);
 """
 
-STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS)
+_SURFACES = """
+CREATE TABLE keyframe_surface (
+    id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    digest INTEGER NOT NULL,            -- CRC-32 of leaves: tells whoever holds them that they changed
+    leaves BLOB NOT NULL                -- the surface elements that the keyframe saw
+);
+CREATE TABLE keyframe_depth (
+    id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    camera TEXT NOT NULL,               -- JSON: its intrinsics
+    depth BLOB NOT NULL                 -- PNG of uint16 millimetres, 0 = no return
+);
+CREATE TABLE payload (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,           -- in the order of writing
+    depth INTEGER, key INTEGER,                         -- the octree node that it belongs to, or
+    record INTEGER REFERENCES record ON DELETE CASCADE, -- the landmark
+    stamp_ns INTEGER NOT NULL,
+    vector BLOB NOT NULL,
+    CHECK ((key IS NULL) <> (record IS NULL) AND (key IS NULL) = (depth IS NULL))
+);
+CREATE INDEX payload_record ON payload (record) WHERE record IS NOT NULL;
+CREATE TABLE codebook (name TEXT PRIMARY KEY, content BLOB NOT NULL);
+"""
+
+STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES)
 """Step i leads from version i to version i + 1."""
 
 VERSION = len(STEPS)
