@@ -3,6 +3,7 @@
 from embodmem.spatial.octree.codec import decode_bricks, encode_bricks
 from embodmem.spatial.octree.keys import BRICK_VOXELS, FREE, MAX_DEPTH, OCCUPIED, UNKNOWN, pack_keys, unpack_keys
 from embodmem.spatial.octree.octree import Bricks, Octree, OctreeStats, RaycastHits
+from embodmem.spatial.octree.scan import LidarScan, integrate_scans
 
 __all__ = [
     "BRICK_VOXELS",
@@ -11,11 +12,13 @@ __all__ = [
     "OCCUPIED",
     "UNKNOWN",
     "Bricks",
+    "LidarScan",
     "Octree",
     "OctreeStats",
     "RaycastHits",
     "decode_bricks",
     "encode_bricks",
+    "integrate_scans",
     "pack_keys",
     "unpack_keys",
 ]

@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""Exact voxel traversal as Warp kernels: ray casting, and lidar points with the free space on their way.
+"""Exact voxel traversal as Warp functions, and ray casting.
 
 Amanatides and Woo, Eurographics 1987. Times along a ray are in voxels, and the time at which a voxel is left is
 computed from its integer index and never summed up, so that leaving a whole brick at once ends in the same voxel as
@@ -8,22 +8,11 @@ walking through it.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import (
-    Pool,
-    add_to_row,
-    claim_slot,
-    find_slot,
-    is_known,
-    pack_key,
-    read_voxel,
-    row8,
-)
+from embodmem.spatial.octree.kernels_pool import Pool, find_slot, is_known, pack_key, read_voxel
 
 wp.set_module_options({"enable_backward": False})
 
 INFINITE = wp.constant(wp.float64(float("inf")))
-MISSED = wp.constant(wp.uint8(1))
-STRUCK = wp.constant(wp.uint8(2))
 INDEX_LIMIT = wp.constant(wp.float64(1 << 23))
 
 
@@ -206,102 +195,3 @@ def cast_rays(
     hit[i] = found
     distance[i] = wp.where(found == wp.uint8(1), time, length)
     crossed_unknown[i] = unknown
-
-
-@wp.struct
-class Scan:
-    """One lidar scan: where it was taken from and how its rays are cut."""
-
-    points: wp.array(dtype=wp.vec3)  # sensor frame, m
-    R: wp.mat33d  # rotation of the sensor into the world over the voxel size
-    base: wp.vec3i  # voxel of the sensor
-    start: wp.vec3d  # the sensor inside that voxel, in voxels
-    near: wp.float64  # in voxels
-    far: wp.float64
-
-
-@wp.func
-def ray_of(scan: Scan, i: int):
-    """Direction and length in voxels of a point's ray (0: to be ignored), whether it ends in a hit, and where."""
-    p = scan.points[i]
-    v = scan.R * wp.vec3d(wp.float64(p[0]), wp.float64(p[1]), wp.float64(p[2]))
-    length = wp.length(v)
-    end = floor3(scan.start + wp.where(length <= scan.far, v, wp.vec3d()))
-    if length < scan.near or length == wp.float64(0.0):
-        return wp.vec3d(), wp.float64(0.0), wp.bool(False), end
-    return v / length, wp.min(length, scan.far), wp.bool(length <= scan.far), end
-
-
-@wp.kernel
-def claim_rays(pool: Pool, scan: Scan):
-    """Take the bricks on the way of each ray."""
-    direction, length, hit, end = ray_of(scan, wp.tid())
-    ray = make_ray(scan.base, scan.start, direction)
-    voxel = wp.vec3i(0, 0, 0)
-    time = wp.float64(0.0)
-    while time < length:
-        brick = brick_of(voxel, scan.base)
-        claim_slot(pool, pack_key(brick[0], brick[1], brick[2]))
-        voxel, time = after_brick(ray, voxel, brick)
-    if hit:  # by rounding the end may lie one voxel beyond the last one walked
-        brick = brick_of(end, scan.base)
-        claim_slot(pool, pack_key(brick[0], brick[1], brick[2]))
-
-
-@wp.kernel
-def mark_hits(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8)):
-    """Mark the voxel at the end of each ray."""
-    _direction, _length, hit, end = ray_of(scan, wp.tid())
-    if hit:
-        brick = brick_of(end, scan.base)
-        slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
-        if slot >= 0:
-            marks[slot, flat_index(end + scan.base - brick * 8)] = STRUCK
-
-
-@wp.kernel
-def mark_misses(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8), first: int, stride: int):
-    """Mark what each ray passes, apart from voxels that some ray of the scan hits. Equal writes may race."""
-    direction, length, hit, end = ray_of(scan, first + wp.tid() * stride)
-    ray = make_ray(scan.base, scan.start, direction)
-    voxel = wp.vec3i(0, 0, 0)
-    time = wp.float64(0.0)
-    while time < length:
-        brick = brick_of(voxel, scan.base)
-        slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
-        if slot < 0:
-            voxel, time = after_brick(ray, voxel, brick)
-        else:
-            corner = brick * 8 - scan.base
-            while time < length and inside(voxel - corner):
-                if hit and voxel == end:
-                    time = length
-                else:
-                    place = flat_index(voxel - corner)
-                    if marks[slot, place] == wp.uint8(0):
-                        marks[slot, place] = MISSED
-                    times = leaving_times(ray, voxel)
-                    time = wp.min(wp.min(times[0], times[1]), times[2])
-                    voxel = next_voxel(ray, voxel, times, time)
-
-
-@wp.kernel
-def apply_marks(
-    pool: Pool,
-    marks: wp.array2d(dtype=wp.uint8),
-    hit: float,
-    miss: float,
-    clamp: wp.vec2,
-    stamp_ns: wp.int64,
-    first: int,
-    stride: int,
-):
-    """Update one row of marked voxels a thread, 64 threads a brick."""
-    thread = wp.tid()
-    slot = first + (thread >> 6) * stride
-    row = thread & 63
-    change = row8()
-    for i in range(8):
-        mark = marks[slot, row * 8 + i]
-        change[i] = wp.where(mark == STRUCK, hit, wp.where(mark == MISSED, miss, 0.0))
-    add_to_row(pool, slot, row, change, clamp, stamp_ns)

@@ -104,8 +104,8 @@ class Launcher:
 
     def __init__(self, device: Any, threads: int) -> None:
         self.device = device
-        self._workers = threads if device.is_cpu else 1
-        self._pool = ThreadPoolExecutor(self._workers - 1, "octree") if self._workers > 1 else None
+        self.workers = threads if device.is_cpu else 1
+        self._pool = ThreadPoolExecutor(self.workers - 1, "octree") if self.workers > 1 else None
 
     def run(self, kernel: Any, dim: int, inputs: Sequence[Any]) -> None:
         """Launch `dim` threads of a kernel."""
@@ -114,7 +114,7 @@ class Launcher:
 
     def share(self, kernel: Any, items: int, threads_per_item: int, inputs: Sequence[Any], worth: int = 64) -> None:
         """Launch `threads_per_item` threads for each item, dealt out where there are at least `worth` items."""
-        workers = self._workers if items >= worth else 1
+        workers = self.workers if items >= worth else 1
         if workers == 1 or self._pool is None:
             self.run(kernel, items * threads_per_item, [*inputs, 0, 1])
             return
