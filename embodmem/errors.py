@@ -31,6 +31,10 @@ class DatasetError(InvalidInput):
     """A recording cannot be read: a file is missing, truncated or of another form."""
 
 
+class CapacityError(EmbodmemError):
+    """Something of a size that was set is full, and refuses more rather than be wrong."""
+
+
 class StoreError(EmbodmemError):
     """The memory's file cannot be used as asked."""
 

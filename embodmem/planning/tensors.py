@@ -1,0 +1,88 @@
+"""Batches of points from numpy or torch, without a copy where memory can be shared."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from embodmem.errors import InvalidInput
+from embodmem.spatial.octree.checks import check_points
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Batch:
+    """Points on the device of the map, and the way back to what they came as.
+
+    Attributes:
+        points: Warp array (N,) of vec3d.
+        count: N.
+        device: Warp's device.
+        torch: The torch module where they came as a tensor, else None.
+    """
+
+    points: Any
+    count: int
+    device: Any
+    torch: Any
+
+    def back(self, values: Any) -> Any:
+        """A Warp array as the caller's kind."""
+        import warp as wp
+
+        return values.numpy() if self.torch is None else wp.to_torch(values)
+
+    def truth(self, values: Any) -> Any:
+        """A Warp array of 0 and 1 as bool of the caller's kind."""
+        found = self.back(values)
+        return found.astype(bool) if self.torch is None else found.bool()
+
+    def numbers(self, values: Any, name: str, low: float, high: float) -> Any:
+        """One number for each point, or one for all, as a Warp array (N,) of float64.
+
+        Raises:
+            InvalidInput: Another shape, or a number outside low .. high.
+        """
+        import warp as wp
+
+        if self.torch is not None and isinstance(values, self.torch.Tensor):
+            wide = values.to(self.torch.float64).expand(self.count) if values.ndim == 0 else values.double()
+            good = wide.shape == (self.count,) and bool(((wide >= low) & (wide <= high)).all())
+            if good and str(wide.device) != str(self.torch.device(wp.device_to_torch(self.device))):
+                raise InvalidInput(f"{name}: wanted a tensor on {self.device}, got one on {wide.device}")
+        else:
+            wide = np.asarray(values, dtype=np.float64)
+            wide = np.broadcast_to(wide, (self.count,)) if wide.ndim == 0 else wide
+            good = wide.shape == (self.count,) and bool(((wide >= low) & (wide <= high)).all())
+        if not good:
+            raise InvalidInput(
+                f"{name}: wanted one number or ({self.count},) in {low} .. {high}, got shape {tuple(wide.shape)}"
+                + (f" from {float(wide.min())} to {float(wide.max())}" if 0 not in wide.shape else "")
+            )
+        if isinstance(wide, np.ndarray):
+            return wp.array(np.ascontiguousarray(wide), dtype=wp.float64, device=self.device, copy=False)
+        return wp.from_torch(wide.contiguous(), dtype=wp.float64)
+
+
+def batch_of(points: Any, name: str, device: Any) -> Batch:
+    """Points (N, 3) of numpy or torch, checked; float64 ones on the device are used where they lie.
+
+    Raises:
+        InvalidInput: Another shape, a number that is not finite, or a tensor on another device.
+    """
+    import warp as wp
+
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(points, torch.Tensor):
+        if points.ndim != 2 or points.shape[1] != 3 or not points.is_floating_point():
+            raise InvalidInput(f"{name}: wanted floats (N, 3), got shape {tuple(points.shape)} {points.dtype}")
+        if str(points.device) != str(torch.device(wp.device_to_torch(device))):
+            raise InvalidInput(f"{name}: wanted a tensor on {device}, where the map is, got one on {points.device}")
+        if not bool(torch.isfinite(points).all()):
+            raise InvalidInput(f"{name}: wanted finite numbers, got NaN or infinity")
+        whole = points.detach().to(torch.float64).contiguous()
+        return Batch(wp.from_torch(whole, dtype=wp.vec3d), len(whole), device, torch)
+    array = check_points(points, name)
+    return Batch(wp.array(array, dtype=wp.vec3d, device=device, copy=False), len(array), device, None)
