@@ -61,13 +61,18 @@ def check_directions(directions: ArrayLike, count: int) -> NDArray[np.float64]:
     return unit
 
 
+def reach_limit(voxel_size_m: float) -> float:
+    """How far from the origin of the world a view may begin so that it stays within the numbers of a key, metres."""
+    return voxel_size_m * (BRICK_LIMIT * BRICK_EDGE - 2 * LONGEST_VOXELS)
+
+
 def check_reach(positions: NDArray[np.float64], voxel_size_m: float, name: str) -> None:
     """Refuse positions (..., 3) from which a view could leave the numbers of a key.
 
     Raises:
         InvalidInput: A position is too far from the origin of the world.
     """
-    limit = voxel_size_m * (BRICK_LIMIT * BRICK_EDGE - 2 * LONGEST_VOXELS)
+    limit = reach_limit(voxel_size_m)
     if positions.size and float(np.abs(positions).max()) > limit:
         raise InvalidInput(
             f"{name}: wanted coordinates within +-{limit:.0f} m (a map of {voxel_size_m} m voxels ends there), "

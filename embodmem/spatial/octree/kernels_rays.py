@@ -14,6 +14,7 @@ wp.set_module_options({"enable_backward": False})
 
 INFINITE = wp.constant(wp.float64(float("inf")))
 INDEX_LIMIT = wp.constant(wp.float64(1 << 23))
+NOWHERE = wp.constant(-(1 << 31))
 
 
 @wp.struct
@@ -162,10 +163,11 @@ def cast_rays(
     hit: wp.array(dtype=wp.uint8),
     distance: wp.array(dtype=wp.float64),
     crossed_unknown: wp.array(dtype=wp.uint8),
+    voxels: wp.array(dtype=wp.vec3i),
     first: int,
     stride: int,
 ):
-    """First occupied voxel on each ray; distance and length in voxels."""
+    """First occupied voxel on each ray; distance and length in voxels. `kernels_clearance.cast_far` gives the same."""
     i = first + wp.tid() * stride
     p = origins[i] / voxel_size_m
     base = floor3(p)
@@ -195,3 +197,4 @@ def cast_rays(
     hit[i] = found
     distance[i] = wp.where(found == wp.uint8(1), time, length)
     crossed_unknown[i] = unknown
+    voxels[i] = wp.where(found == wp.uint8(1), voxel + base, wp.vec3i(NOWHERE, NOWHERE, NOWHERE))

@@ -25,6 +25,7 @@ from embodmem.spatial.octree.keys import (
     voxel_offsets,
 )
 from embodmem.spatial.octree.pool import BrickPool
+from embodmem.spatial.octree.raycast import RayCaster, RaycastHits
 from embodmem.spatial.octree.runtime import Launcher, find_device
 from embodmem.spatial.octree.scan import integrate_scan
 from embodmem.types import PinholeCamera, check_stamp
@@ -44,23 +45,6 @@ class Bricks(NamedTuple):
     keys: NDArray[np.int64]
     log_odds: NDArray[np.float32]
     last_seen_ns: NDArray[np.int64]
-
-
-@dataclass(frozen=True)
-class RaycastHits:
-    """What rays met.
-
-    Attributes:
-        hit: (N,) bool, whether an occupied voxel was met within the range.
-        distance_m: (N,) float64 to where the ray enters that voxel (0 if it starts inside); the range where none was.
-        position: (N, 3) float64 in the world at that distance.
-        crossed_unknown: (N,) bool, whether a voxel never observed was crossed on the way.
-    """
-
-    hit: NDArray[np.bool_]
-    distance_m: NDArray[np.float64]
-    position: NDArray[np.float64]
-    crossed_unknown: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -101,6 +85,7 @@ class Octree:
         self._launcher = Launcher(find_device(config.device), config.threads)
         self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher)
         self._depth = DepthIntegrator(config, self._pool)
+        self._rays = RayCaster(self)
 
     def integrate(
         self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: ArrayLike, stamp_ns: int
@@ -173,7 +158,9 @@ class Octree:
         return states
 
     def raycast(self, origins: ArrayLike, directions: ArrayLike, max_range_m: float) -> RaycastHits:
-        """The first occupied voxel on each ray (Amanatides and Woo, Eurographics 1987); absent bricks are one step.
+        """The first occupied voxel on each ray (Amanatides and Woo, Eurographics 1987).
+
+        Many rays at once leap over what is free (`embodmem.spatial.octree.clearance`); they meet the same.
 
         Args:
             origins: (N, 3) in the world, metres.
@@ -183,30 +170,7 @@ class Octree:
         Raises:
             InvalidInput: A shape is another, a number is not finite, a direction is zero, or the range is not above 0.
         """
-        import warp as wp
-
-        from embodmem.spatial.octree import kernels_rays
-
-        size = self.config.voxel_size_m
-        start = checks.check_points(origins, "origins")
-        along = checks.check_directions(directions, len(start))
-        reach = checks.check_range(max_range_m, size)
-        checks.check_reach(start, size, "origins")
-        device, n = self._launcher.device, len(start)
-        rays = [wp.array(array, dtype=wp.vec3d, device=device) for array in (start, along)]
-        hit, crossed = (wp.empty(n, dtype=wp.uint8, device=device) for _ in range(2))
-        distance = wp.empty(n, dtype=wp.float64, device=device)
-        limits = [wp.float64(size), wp.float64(reach / size), self.config.log_odds_occupied]
-        with self._lock:
-            inputs = [self._pool.struct, *rays, *limits, hit, distance, crossed]
-            self._launcher.share(kernels_rays.cast_rays, n, 1, inputs, worth=512)
-            metres = np.asarray(distance.numpy()) * size
-        return RaycastHits(
-            hit=hit.numpy().astype(bool),
-            distance_m=metres,
-            position=start + along * metres[:, None],
-            crossed_unknown=crossed.numpy().astype(bool),
-        )
+        return self._rays.cast(origins, directions, max_range_m)
 
     def occupied(self, depth: int | None = None) -> tuple[NDArray[np.float32], float]:
         """Occupied leaves at a depth of the octree; a coarser leaf is occupied if any voxel in it is.
