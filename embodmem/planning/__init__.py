@@ -1,6 +1,18 @@
-"""What a planner asks of the map: how far obstacles are, what collides, and what driving over a place costs."""
+"""What a planner asks of the map: how far obstacles are, what collides, where to explore, what way to take."""
 
 from embodmem.planning.costmap import Costmap, height_slice, inflate
 from embodmem.planning.field import DistanceField, FieldStats
+from embodmem.planning.frontier import Frontiers, frontiers
+from embodmem.planning.route import cost_to_go, find_route
 
-__all__ = ["Costmap", "DistanceField", "FieldStats", "height_slice", "inflate"]
+__all__ = [
+    "Costmap",
+    "DistanceField",
+    "FieldStats",
+    "Frontiers",
+    "cost_to_go",
+    "find_route",
+    "frontiers",
+    "height_slice",
+    "inflate",
+]

@@ -36,11 +36,18 @@ class Costmap:
     origin: NDArray[np.float64]
     resolution_m: float
 
-    def cell_of(self, points: ArrayLike) -> NDArray[np.int64]:
-        """(N, 2) row and column of points (N, 2), metres in the world; outside of the map where they lie outside."""
-        places = np.asarray(points, dtype=np.float64)
+    def cell_of(self, points: ArrayLike, name: str = "points") -> NDArray[np.int64]:
+        """(N, 2) row and column of points (N, 2), metres in the world; outside of the map where they lie outside.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite; `name` is what they are called then.
+        """
+        try:
+            places = np.asarray(points, dtype=np.float64)
+        except (TypeError, ValueError) as error:
+            raise InvalidInput(f"{name}: wanted numbers x, y (N, 2), got {points!r}") from error
         if places.ndim != 2 or places.shape[1] != 2 or not np.isfinite(places).all():
-            raise InvalidInput(f"points: wanted finite x, y (N, 2), got shape {places.shape}")
+            raise InvalidInput(f"{name}: wanted finite x, y (N, 2), got {points!r}")
         cells = np.floor((places - self.origin) / self.resolution_m)
         return np.clip(cells, -(2**62), 2**62).astype(np.int64)[:, ::-1]
 
