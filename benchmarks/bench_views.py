@@ -15,13 +15,16 @@ from __future__ import annotations
 import argparse
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from bench_octree import CAMERA, KITCHEN, kitchen_frames
 
 from embodmem import Config, EmbodiedMemory, Percept
 from embodmem.geometry import Pose, backproject, inverse, project, transform_points
+from embodmem.spatial.codebook import Codebook, QuantisedEmbeddings
 from embodmem.spatial.cover import greedy_cover
 from embodmem.spatial.octree import Octree
 from embodmem.spatial.views import ViewMemory
@@ -99,6 +102,57 @@ def cost_of_many(memory: EmbodiedMemory, T: Pose, copies: int) -> tuple[int, flo
         return int(db.execute("SELECT count(*) FROM keyframe").fetchone()[0]), 1e3 * min(times)
 
 
+def best_ms(job: Callable[[], Any], times: int = 5) -> float:
+    taken = []
+    for _ in range(times):
+        begin = time.perf_counter()
+        job()
+        taken.append(time.perf_counter() - begin)
+    return 1e3 * min(taken)
+
+
+def payload_figures(tokens: int = 20_000, dim: int = 512) -> None:
+    """What payloads and their codebook take; embeddings are drawn around 40 directions, as those of a scene are."""
+    rng = np.random.default_rng(0)
+    with EmbodiedMemory(config=Config(encoder="hashing")) as memory:
+        payloads, places = memory.payloads, rng.uniform(-5, 5, (tokens, 3))
+        vectors = rng.normal(size=(40, dim))[rng.integers(0, 40, tokens)] + 0.5 * rng.normal(size=(tokens, dim))
+        keys = payloads.keys_at(places, 24)
+        begin = time.perf_counter()
+        for first in range(0, tokens, 1000):
+            payloads.write(24, keys[first : first + 1000], vectors[first : first + 1000], first)
+        print(
+            f"\n{tokens} tokens of {dim} float16: {1e6 * (time.perf_counter() - begin) / tokens:.0f} us each to write"
+        )
+        for depth in (21, 17):
+            begin = time.perf_counter()
+            nodes = payloads.nodes(depth)
+            first_ms = 1e3 * (time.perf_counter() - begin)
+            pooled = best_ms(lambda at=depth, of=nodes[:1000]: payloads.pooled(at, of))
+            near = best_ms(lambda at=depth: payloads.nearest(vectors[0], 10, depth=at))
+            print(
+                f"depth {depth}: {len(nodes)} nodes, {first_ms:.0f} ms at first; {pooled:.2f} ms for the means of "
+                f"{min(1000, len(nodes))}; {near:.1f} ms for the 10 nearest"
+            )
+        bricks = payloads.nodes(21)
+        means, _ = payloads.pooled(21, bricks)
+    for size, levels in ((64, 1), (256, 1), (256, 4)):
+        book = Codebook(dim, size, levels)
+        begin = time.perf_counter()
+        book.fit(means)
+        fit_s = time.perf_counter() - begin
+        held = QuantisedEmbeddings(book)
+        held.write(bricks, means)
+        report = held.report()
+        query = vectors[0].astype(np.float32)
+        exact = best_ms(lambda to=query: np.argsort(-(means @ to))[:10])
+        took = best_ms(lambda of=held, to=query: of.nearest(to))
+        print(
+            f"codebook {size} x {levels}: {report.raw_bytes / report.bytes:.1f}x smaller, rms {report.error.rms:.3f}, "
+            f"cosine {report.error.cosine:.3f}; fit {fit_s:.1f} s; 10 nearest {took:.2f} ms (float32 {exact:.2f})"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="write the claims to this file")
@@ -148,6 +202,7 @@ def main() -> None:
         for copies in (10, 10):
             many, ms = cost_of_many(memory, questions[0][1], copies)
             print(f"{many} keyframes of one place: {ms:.1f} ms a question")
+    payload_figures()
     claims = {}
     for of in POINTS:
         best = np.maximum(share[of]["nearest pose"], share[of]["latest"])

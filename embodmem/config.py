@@ -128,6 +128,22 @@ class EpisodicConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PayloadConfig:
+    """Vectors at octree nodes and landmarks (`embodmem.spatial.payloads`)."""
+
+    dtype: str = "float16"
+    """How numbers are kept: "float16" or "float32". A file keeps what it was first written with."""
+    max_bytes: int = 64 << 20
+    """Bytes of vectors kept; the oldest go first."""
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("float16", "float32") or self.max_bytes < 1:
+            raise ConfigError(
+                f"payloads: wanted dtype float16 or float32 and max_bytes >= 1, got {self.dtype!r} and {self.max_bytes}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class SemanticConfig:
     """Facts (`embodmem.semantic`)."""
 
@@ -153,6 +169,7 @@ class Config:
     spatial: SpatialConfig = field(default_factory=SpatialConfig)
     scene: SceneConfig = field(default_factory=SceneConfig)
     episodic: EpisodicConfig = field(default_factory=EpisodicConfig)
+    payloads: PayloadConfig = field(default_factory=PayloadConfig)
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     working: WorkingConfig = field(default_factory=WorkingConfig)
     encoder: str = "auto"

@@ -23,6 +23,7 @@ from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
 from embodmem.semantic import SemanticMemory
 from embodmem.spatial.memory import SpatialMemory
+from embodmem.spatial.payloads import Payloads
 from embodmem.spatial.scene.memory import SceneMemory
 from embodmem.spatial.scene.update import SceneUpdate
 from embodmem.spatial.views import ViewMemory
@@ -71,6 +72,7 @@ class EmbodiedMemory:
             self.records = Records(self.store, self._choose_encoder(encoder))
             self.spatial = SpatialMemory(self.store, self.config.spatial)
             self.seen = ViewMemory(self.spatial)
+            self.payloads = Payloads(self.store, self.config.spatial.voxel_size_m, self.config.payloads)
             self.scene = SceneMemory(self.records, self.config.scene)
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
             self.semantic = SemanticMemory(self.records, self.config.semantic)
@@ -299,6 +301,7 @@ class EmbodiedMemory:
         others = (query.labels, query.kinds, query.ids, query.text, query.agent, query.between_ns)
         if not any(others) and (query.within is not None or query.radius_m is not None):
             self.seen.forget(query)
+            self.payloads.forget(query)
             gone += self.spatial.forget(query)
         self.store.erase_traces()
         return gone
@@ -306,10 +309,11 @@ class EmbodiedMemory:
     def clear(self) -> None:
         """Remove everything."""
         with self.store.transaction() as db:
-            for memory in (self.working, self.semantic, self.episodic, self.scene, self.spatial):
+            for memory in (self.working, self.semantic, self.episodic, self.scene, self.payloads, self.spatial):
                 memory.clear()
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
             db.execute("DELETE FROM state WHERE name = 'build'")
+            db.execute("DELETE FROM codebook")
 
     def newest_stamp(self, agent: str | None = None) -> int | None:
         """The stamp of the last experience of an agent, or of all, ns; None while there is none."""

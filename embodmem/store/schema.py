@@ -109,6 +109,7 @@ CREATE TABLE payload (
     vector BLOB NOT NULL,
     CHECK ((key IS NULL) <> (record IS NULL) AND (key IS NULL) = (depth IS NULL))
 );
+CREATE INDEX payload_node ON payload (depth, key) WHERE key IS NOT NULL;
 CREATE INDEX payload_record ON payload (record) WHERE record IS NOT NULL;
 CREATE TABLE codebook (name TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
