@@ -27,6 +27,7 @@ THREADS = int(sys.argv[sys.argv.index("--threads") + 1]) if "--threads" in sys.a
 os.environ["OMP_NUM_THREADS"] = str(THREADS)  # Open3D reads it when it is imported
 
 import numpy as np  # noqa: E402
+import spatial_agreement  # noqa: E402
 import spatial_frames as scenes  # noqa: E402
 import spatial_peers as peers  # noqa: E402
 
@@ -137,11 +138,12 @@ def depth_race(size_m: float, frames: list[scenes.Frame], options: argparse.Name
     return race, times
 
 
+def lidar_config(threads: int) -> SpatialConfig:
+    return SpatialConfig(voxel_size_m=0.2, min_range_m=1.0, max_range_m=60.0, threads=threads, capacity_bricks=65536)
+
+
 def lidar_race(frames: list[scenes.Frame], options: argparse.Namespace) -> Times:
-    config = {
-        n: SpatialConfig(voxel_size_m=0.2, min_range_m=1.0, max_range_m=60.0, threads=n, capacity_bricks=65536)
-        for n in (1, THREADS)
-    }
+    config = {n: lidar_config(n) for n in (1, THREADS)}
     race = Race(frames, options.rounds, few=options.few)
     for n in config:
         race.enter(f"embodmem, {n} threads", lambda n=n: peers.Embodmem(config[n]))
@@ -184,6 +186,31 @@ def bytes_per_voxel(frames: list[scenes.Frame]) -> dict[str, Any]:
     peer = theirs.tree.memoryUsage() / theirs.known_voxels()
     print(f" ({known_voxels(ours.octree)} voxels), OctoMap {peer:.1f} ({theirs.known_voxels()} voxels)")
     return {"bytes_per_known_voxel": claim(mine, "bytes", peer, mine <= peer)}
+
+
+def agreement(name: str, frames: list[scenes.Frame], config: SpatialConfig) -> dict[str, Any]:
+    """Where our map and OctoMap's differ after the same frames, and the claims on it."""
+    ours = peers.Embodmem(config)
+    try:
+        theirs = peers.OctoMap(config, discretize=False)
+    except ImportError:
+        return {}
+    for stamp, frame in enumerate(frames):
+        ours(stamp, frame)
+        theirs(stamp, frame)
+    counts = spatial_agreement.confusion(
+        spatial_agreement.voxels_of(ours.octree), spatial_agreement.voxels_of_octomap(theirs.tree)
+    )
+    states = spatial_agreement.STATES
+    print(f"\n{name}, {len(frames)} frames: voxels by state, ours down, OctoMap's across")
+    print(f"{'':<10}" + "".join(f"{word:>10}" for word in states.values()))
+    for mine, word in states.items():
+        print(f"{word:<10}" + "".join(f"{counts.get((mine, yours), 0):10d}" for yours in states))
+    values = {word: spatial_agreement.agreement(counts, state) for state, word in states.items()}
+    return {
+        f"{name}_agreement_free": claim(values["free"], "of OctoMap's", 0.99, values["free"] >= 0.99),
+        f"{name}_agreement_occupied": claim(values["occupied"], "of OctoMap's", 0.95, values["occupied"] >= 0.95),
+    }
 
 
 def resident_mb() -> float:
@@ -248,7 +275,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--replays", type=int, default=20)
-    parser.add_argument("--only", choices=["depth", "lidar", "memory"], help="one part of it")
+    parser.add_argument("--only", choices=["depth", "lidar", "agreement", "memory"], help="one part of it")
     options = parser.parse_args()
     real = scenes.DATA.is_dir()
     print(f"{'recordings' if real else 'analytic scenes'}; {os.cpu_count()} cores, shared with whatever else runs here")
@@ -261,6 +288,10 @@ def main() -> None:
     if options.only in (None, "lidar"):
         times["lidar"] = lidar_race((scenes.city if real else scenes.street)(options.scans), options)
     claims.update(speed_claims(times))
+    if options.only in (None, "agreement"):
+        depth, lidar = (scenes.kitchen, scenes.city) if real else (scenes.room, scenes.street)
+        claims.update(agreement("depth_5cm", depth(options.frames), SpatialConfig(threads=THREADS)))
+        claims.update(agreement("lidar", lidar(options.scans), lidar_config(THREADS)))
     if options.only in (None, "memory"):
         frames = (scenes.kitchen if real else scenes.room)(250 if real else options.frames)
         claims.update(bytes_per_voxel(frames[:: max(1, len(frames) // 25)]))
