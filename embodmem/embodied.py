@@ -375,6 +375,8 @@ class EmbodiedMemory:
         """Finish and close the file; safe to call twice."""
         self._mapper.shutdown()
         self._imager.shutdown()
+        if not self.store.closed:
+            self.spatial.close()
         self.store.close()
 
     def __enter__(self) -> Self:

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 OWNER = "SpatialMemory"
 
+STALE_S = 10.0
+"""How far the file may lag behind in when a place was last seen while the memory is open, seconds."""
+
 
 class SpatialMemory:
     """Free, occupied and unknown space, from depth images and lidar points.
@@ -71,11 +74,11 @@ class SpatialMemory:
             rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick").fetchall()
         if rows:
             try:
-                values = decode_bricks([row[2] for row in rows])
+                values, ages = decode_bricks([row[2] for row in rows])
             except InvalidInput as error:
                 raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
             keys, seen = np.array([row[:2] for row in rows], dtype=np.int64).T
-            octree.load_bricks(np.ascontiguousarray(keys), values, np.ascontiguousarray(seen))
+            octree.load_bricks(np.ascontiguousarray(keys), values, np.ascontiguousarray(seen), ages)
         return octree
 
     def reload(self) -> None:
@@ -89,21 +92,31 @@ class SpatialMemory:
         if percept.points is not None:
             self.octree.integrate_points(percept.points, percept.T_world_sensor, percept.stamp_ns)
 
-    def flush(self) -> int:
-        """Write the bricks that changed, within the caller's transaction; returns how many."""
+    def flush(self, stale_s: float = STALE_S) -> int:
+        """Write the bricks that changed, within the caller's transaction; returns how many.
+
+        One that was seen again unchanged is written only if that was `stale_s` or more after it was last written: a
+        process that is killed loses so much of when a place was last seen, and nothing of what is there.
+        """
         from embodmem.spatial.octree import encode_bricks
 
         octree = self.octree
-        keys, values, seen = octree.dirty_bricks()
+        keys, values, seen, ages = octree.dirty_bricks(stale_s)
         gone = octree.freed_keys()
         with self.store.transaction() as db:
-            rows = zip(keys.tolist(), seen.tolist(), encode_bricks(values), strict=True)
+            rows = zip(keys.tolist(), seen.tolist(), encode_bricks(values, ages), strict=True)
             db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in gone.tolist()])
             db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?)", rows)
             if len(keys) and self.store.get_state("voxel_size_m") is None:
                 self.store.set_state("voxel_size_m", self.config.voxel_size_m)
         octree.mark_clean(np.concatenate([keys, gone]))
         return len(keys)
+
+    def close(self) -> None:
+        """Write when each place was last seen, if a map was made and the file is open for writing."""
+        if self._octree is not None and not self.store.read_only:
+            with self.store.transaction():
+                self.flush(stale_s=0.0)
 
     def write(self, experience: Percept | Event) -> None:
         """Fuse a percept into the map; when this returns, it is on disk. Events say nothing about space.

@@ -316,6 +316,11 @@ class Store:
             db.execute("INSERT INTO record_words (record_words) VALUES ('optimize')")
         self.save()
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._closed
+
     def close(self) -> None:
         """Close the file; safe to call twice. Later calls raise StoreError."""
         with self._mutex:

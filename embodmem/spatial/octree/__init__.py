@@ -1,8 +1,19 @@
 """The brick octree: a tri-state occupancy map of bounded size, on CPU or GPU."""
 
+from embodmem.spatial.octree.brick_map import Bricks
 from embodmem.spatial.octree.codec import decode_bricks, encode_bricks
-from embodmem.spatial.octree.keys import BRICK_VOXELS, FREE, MAX_DEPTH, OCCUPIED, UNKNOWN, pack_keys, unpack_keys
-from embodmem.spatial.octree.octree import Bricks, Octree, OctreeStats, RaycastHits
+from embodmem.spatial.octree.keys import (
+    BRICK_VOXELS,
+    FREE,
+    MAX_DEPTH,
+    OCCUPIED,
+    TICK_NS,
+    UNKNOWN,
+    pack_keys,
+    unpack_keys,
+)
+from embodmem.spatial.octree.levels import Level
+from embodmem.spatial.octree.octree import Octree, OctreeStats, RaycastHits
 from embodmem.spatial.octree.scan import LidarScan, integrate_scans
 
 __all__ = [
@@ -10,8 +21,10 @@ __all__ = [
     "FREE",
     "MAX_DEPTH",
     "OCCUPIED",
+    "TICK_NS",
     "UNKNOWN",
     "Bricks",
+    "Level",
     "LidarScan",
     "Octree",
     "OctreeStats",

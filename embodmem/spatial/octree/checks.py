@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from embodmem.config import LONGEST_VOXELS
 from embodmem.errors import DepthError, InvalidInput, PoseError
 from embodmem.geometry import Pose, check_pose
-from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, BRICK_VOXELS
+from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, BRICK_VOXELS, MAX_DEPTH
 from embodmem.types import PinholeCamera
 
 
@@ -118,21 +118,33 @@ def check_box(lower: ArrayLike, upper: ArrayLike) -> tuple[NDArray[np.float64], 
     return low, high
 
 
-def check_bricks(keys: Any, values: Any, last_seen_ns: Any) -> None:
-    """The three arrays of a set of bricks.
+def check_depth_of_tree(depth: int) -> int:
+    """A depth of the octree.
+
+    Raises:
+        InvalidInput: It is none.
+    """
+    if isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or not 0 <= depth <= MAX_DEPTH:
+        raise InvalidInput(f"depth: wanted 0 (root) .. {MAX_DEPTH} (voxel), got {depth!r}")
+    return int(depth)
+
+
+def check_bricks(keys: Any, values: Any, last_seen_ns: Any, ages: Any) -> None:
+    """The four arrays of a set of bricks.
 
     Raises:
         InvalidInput: A shape or dtype is another, a key comes twice or is negative, a value is infinite, or a stamp
             is negative.
     """
-    keys, values, stamps = np.asarray(keys), np.asarray(values), np.asarray(last_seen_ns)
+    keys, values, stamps, ages = (np.asarray(array) for array in (keys, values, last_seen_ns, ages))
     n = len(keys) if keys.ndim == 1 else -1
-    wanted = (((n,), np.int64), ((n, BRICK_VOXELS), np.float32), ((n,), np.int64))
-    got = tuple((array.shape, array.dtype) for array in (keys, values, stamps))
+    cells = (n, BRICK_VOXELS)
+    wanted = (((n,), np.int64), (cells, np.float32), ((n,), np.int64), (cells, np.uint16))
+    got = tuple((array.shape, array.dtype) for array in (keys, values, stamps, ages))
     if got != wanted:
         raise InvalidInput(
-            f"bricks: wanted keys (N,) int64, values (N, {BRICK_VOXELS}) float32, last_seen_ns (N,) int64, got "
-            + ", ".join(f"{shape} {dtype}" for shape, dtype in got)
+            f"bricks: wanted keys (N,) int64, values (N, {BRICK_VOXELS}) float32, last_seen_ns (N,) int64, "
+            f"ages (N, {BRICK_VOXELS}) uint32, got " + ", ".join(f"{shape} {dtype}" for shape, dtype in got)
         )
     if n and (keys.min() < 0 or stamps.min() < 0 or len(np.unique(keys)) != n):
         raise InvalidInput("bricks: wanted distinct keys >= 0 and stamps >= 0, got others")

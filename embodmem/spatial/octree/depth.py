@@ -44,9 +44,10 @@ class DepthIntegrator:
         self._coarse: Any = None
         self._classes = wp.empty(0, dtype=wp.uint8, device=self._device)
         self._items = wp.empty(0, dtype=wp.int32, device=self._device)
+        self._results = wp.empty(0, dtype=wp.uint64, device=self._device)
 
-    def integrate(self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, stamp_ns: int) -> None:
-        """Add one image of checked shape and dtype."""
+    def integrate(self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, update: Any) -> None:
+        """Add one image of checked shape and dtype; update is a `kernels_pool.Update`."""
         import warp as wp
 
         image, blocks = self._upload(depth)
@@ -65,10 +66,12 @@ class DepthIntegrator:
             kernels.classify_bricks, rows, 1, [view, corner, extent, self._fine, self._coarse, classes], worth=512
         )
         self._count.zero_()
-        launcher.run(kernels.claim_bricks, rows, [pool, corner, extent, classes, self._items, self._count])
+        claim = [pool, corner, extent, classes, self._config.log_odds_miss, update, self._items, self._count]
+        launcher.run(kernels.claim_bricks, rows, claim)
         items = int(self._count.numpy()[0])
-        launcher.share(kernels.integrate_rows, items, 64, [pool, view, image, self._items, wp.int64(stamp_ns)])
-        self._pool.settle()
+        arrays = [pool.keys, pool.block, pool.rows, pool.seen_rows]
+        launcher.share(kernels.integrate_rows, items, 64, [*arrays, view, image, self._items, update, self._results])
+        self._pool.settle_rows(self._items[:items], self._results, update)
 
     def _upload(self, depth: NDArray[np.float32]) -> tuple[Any, Any]:
         """The image on the device line after line, and the same memory as blocks of 16 px (the last filled with 0)."""
@@ -124,7 +127,6 @@ class DepthIntegrator:
         view.width, view.height, view.pitch = camera.width, camera.height, -(-camera.width // _TILE) * _TILE
         view.near_m, view.far_m, view.band_m = config.min_range_m, config.max_range_m, self._band
         view.hit, view.miss = config.log_odds_hit, config.log_odds_miss
-        view.clamp = wp.vec2(config.log_odds_min, config.log_odds_max)
         return view
 
     def _box(self, camera: PinholeCamera, T_world_camera: Pose, far_m: float) -> tuple[list[int], list[int]]:
@@ -146,4 +148,5 @@ class DepthIntegrator:
         if self._items.shape[0] < rows * columns:
             self._classes = wp.empty(2 * rows * columns, dtype=wp.uint8, device=self._device)
             self._items = wp.empty(2 * rows * columns, dtype=wp.int32, device=self._device)
+            self._results = wp.empty(64 * self._items.shape[0], dtype=wp.uint64, device=self._device)
         return wp.array(ptr=self._classes.ptr, shape=(rows, columns), dtype=wp.uint8, device=self._device)

@@ -9,7 +9,18 @@ floor(h.x / h.z), floor(h.y / h.z) is the nearest pixel.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, pack_key, row8, unpack_key
+from embodmem.spatial.octree.kernels_pool import (
+    Pool,
+    Update,
+    add_to_all,
+    claim_slot,
+    expand,
+    pack_key,
+    row8,
+    seen8,
+    unpack_key,
+    update_row,
+)
 
 wp.set_module_options({"enable_backward": False})
 if hasattr(wp.config, "cpu_compiler_flags"):
@@ -45,7 +56,6 @@ class View:
     band_m: float  # a surface this close to the centre of a voxel is in it
     hit: float
     miss: float
-    clamp: wp.vec2  # lowest and highest log-odds
 
 
 @wp.kernel
@@ -166,10 +176,15 @@ def claim_bricks(
     lower: wp.vec3i,
     size: wp.vec3i,
     classes: wp.array2d(dtype=wp.uint8),
+    miss: float,
+    update: Update,
     items: wp.array(dtype=wp.int32),
     count: wp.array(dtype=wp.int32),
 ):
-    """List the bricks to visit as slots, ~slot where all of it is free; one row of `classes` a thread."""
+    """List the bricks to visit as slots, ~slot where all of it is free; one row of `classes` a thread.
+
+    A brick that is uniform and stays so is done with here.
+    """
     row = wp.tid()
     for x in range(size[0]):
         kind = classes[row, x]
@@ -177,9 +192,12 @@ def claim_bricks(
             key = pack_key(lower[0] + x, lower[1] + row % size[1], lower[2] + row // size[1])
             slot = claim_slot(pool, key)
             if slot >= 0:
-                if kind == ALL_FREE:
-                    slot = ~slot
-                items[wp.atomic_add(count, 0, 1)] = slot
+                if kind == ALL_FREE and pool.block[slot] < 0:
+                    add_to_all(pool, slot, miss, update)
+                elif expand(pool, slot):
+                    if kind == ALL_FREE:
+                        slot = ~slot
+                    items[wp.atomic_add(count, 0, 1)] = slot
 
 
 @wp.func
@@ -222,26 +240,37 @@ def sense_row(view: View, depth: wp.array(dtype=wp.float32), start: wp.vec3, ste
 
 @wp.kernel
 def integrate_rows(
-    pool: Pool,
+    keys: wp.array(dtype=wp.int64),
+    blocks: wp.array(dtype=wp.int32),
+    rows: wp.array2d(dtype=row8),
+    seen_rows: wp.array2d(dtype=seen8),
     view: View,
     depth: wp.array(dtype=wp.float32),
     items: wp.array(dtype=wp.int32),
-    stamp_ns: wp.int64,
+    update: Update,
+    results: wp.array(dtype=wp.uint64),
     first: int,
     stride: int,
 ):
-    """Update one row of eight voxels a thread, 64 threads a brick."""
+    """Update one row of eight voxels a thread, 64 threads a brick; results (64 a brick) are those of `update_row`.
+
+    It takes the arrays of the pool that it needs one by one: Warp copies a struct for every thread on a CPU.
+    """
     thread = wp.tid()
-    slot = items[first + (thread >> 6) * stride]
+    item = first + (thread >> 6) * stride
+    slot = items[item]
     row = thread & 63
+    change = row8()
     if slot < 0:
-        change = row8()
+        slot = ~slot
         for i in range(8):
             change[i] = view.miss
-        add_to_row(pool, ~slot, row, change, view.clamp, stamp_ns)
     else:
-        at = unpack_key(pool.keys[slot]) * 8 + wp.vec3i(0, row & 7, row >> 3) - view.base
+        at = unpack_key(keys[slot]) * 8 + wp.vec3i(0, row & 7, row >> 3) - view.base
         h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
         step = view.M * wp.vec3(1.0, 0.0, 0.0)
-        if not outside(view, h, h + step * 7.0):
-            add_to_row(pool, slot, row, sense_row(view, depth, h, step), view.clamp, stamp_ns)
+        if outside(view, h, h + step * 7.0):
+            results[item * 64 + row] = wp.uint64(0)
+            return
+        change = sense_row(view, depth, h, step)
+    results[item * 64 + row] = update_row(rows, seen_rows, blocks[slot], row, change, update)

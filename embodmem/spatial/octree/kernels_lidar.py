@@ -13,7 +13,7 @@ Each worker has bits of its own, since two must not write one word; they are uni
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, pack_key, row8
+from embodmem.spatial.octree.kernels_pool import Pool, Update, claim_slot, expand, pack_key, row8, update_row
 from embodmem.spatial.octree.kernels_rays import to_vec3d
 from embodmem.spatial.octree.kernels_scan import IGNORED, RETURN, Scan, beam_of
 
@@ -129,7 +129,10 @@ def claim_found(pool: Pool, bits: Bits, cells: wp.array(dtype=wp.int32), slots: 
     x = cells[i] % (bits.words * 4)
     row = cells[i] // (bits.words * 4)
     key = pack_key(bits.lower[0] + x, bits.lower[1] + row % bits.rows, bits.lower[2] + row // bits.rows)
-    slots[i] = claim_slot(pool, key)
+    slot = claim_slot(pool, key)
+    if slot >= 0 and not expand(pool, slot):
+        slot = -1
+    slots[i] = slot
 
 
 @wp.kernel
@@ -142,12 +145,15 @@ def apply_bits(
     slots: wp.array(dtype=wp.int32),
     hit: float,
     miss: float,
-    clamp: wp.vec2,
-    stamp_ns: wp.int64,
+    update: Update,
+    results: wp.array(dtype=wp.uint64),
     first: int,
     stride: int,
 ):
-    """Update one row of voxels a thread, 64 threads a brick. `passed` and `struck` are the memory of the bits."""
+    """Update one row of voxels a thread, 64 threads a brick; results (64 a brick) are those of `update_row`.
+
+    `passed` and `struck` are the memory of the bits.
+    """
     thread = wp.tid()
     item = first + (thread >> 6) * stride
     slot = slots[item]
@@ -158,9 +164,11 @@ def apply_bits(
     for worker in range(passed.shape[0]):
         misses |= passed[worker, line * bits.words * 4 + x]
         hits |= struck[worker, line * bits.words * 4 + x]
+    result = wp.uint64(0)
     if slot >= 0 and misses != wp.uint8(0):
         change = row8()
         for i in range(8):
             is_miss = ((wp.int32(misses) >> i) & 1) == 1
             change[i] = wp.where(((wp.int32(hits) >> i) & 1) == 1, hit, wp.where(is_miss, miss, 0.0))
-        add_to_row(pool, slot, thread & 63, change, clamp, stamp_ns)
+        result = update_row(pool.rows, pool.seen_rows, pool.block[slot], thread & 63, change, update)
+    results[item * 64 + (thread & 63)] = result

@@ -18,23 +18,52 @@ FIELD = wp.constant(wp.int64((1 << 21) - 1))
 GOLDEN = wp.constant(wp.uint64(0x9E3779B97F4A7C15))  # 2**64 / golden ratio: Knuth, TAOCP vol. 3, section 6.4
 
 row8 = wp.types.vector(length=8, dtype=wp.float32)
+SEEN = wp.constant(1 << 32)  # a voxel of the row was observed
+CHANGED = wp.constant(1 << 33)  # a value differs from before
+FLIPPED = wp.constant(1 << 34)  # a voxel became occupied, free or unknown
+seen8 = wp.types.vector(length=8, dtype=wp.uint16)
 
 
 @wp.struct
 class Pool:
-    """One brick a slot; the first `counters[0]` slots are in use."""
+    """One brick a slot; the first `counters[0]` slots are in use.
+
+    A brick whose voxels are all alike has no block: `value` and `seen` say what each of them holds. Else they stand
+    in a block, one of a fixed number; the first `counters[2]` of `free_blocks` are free.
+    """
 
     table_keys: wp.array(dtype=wp.int64)  # hash table, open addressing; EMPTY = vacant
     table_slots: wp.array(dtype=wp.int32)
-    keys: wp.array(dtype=wp.int64)  # (capacity,)
-    rows: wp.array2d(dtype=row8)  # (capacity, 64) rows of 8 log-odds along x; NaN = never observed
-    log_odds: wp.array2d(dtype=wp.float32)  # (capacity, 512): the same memory
+    keys: wp.array(dtype=wp.int64)  # (slots,)
     last_seen: wp.array(dtype=wp.int64)  # ns; -1 = taken but nothing in it observed yet
+    saved_seen: wp.array(dtype=wp.int64)  # last_seen when the brick was last given out to be saved
     dirty: wp.array(dtype=wp.uint8)  # 0 as saved, 1 changed, 2 being saved
     flipped: wp.array(dtype=wp.int32)  # revision at which a voxel last became occupied, free or unknown
-    counters: wp.array(dtype=wp.int32)  # slots in use, bricks refused because the pool was full
+    touched: wp.array(dtype=wp.int32)  # revision at which a value last changed
+    block: wp.array(dtype=wp.int32)  # -1 = uniform
+    value: wp.array(dtype=wp.float32)  # log-odds of a uniform brick; NaN = never observed
+    seen: wp.array(dtype=wp.uint16)  # tick at which a uniform brick was last observed; 0 = never
+    low: wp.array(dtype=wp.float32)  # lowest and highest log-odds in the brick, as of the last summary
+    high: wp.array(dtype=wp.float32)
+    holes: wp.array(dtype=wp.uint8)  # whether a voxel of it is unknown, as of then
+    rows: wp.array2d(dtype=row8)  # (blocks, 64) rows of 8 log-odds along x; NaN = never observed
+    seen_rows: wp.array2d(dtype=seen8)  # (blocks, 64) ticks at which each voxel was last observed; 0 = never
+    log_odds: wp.array2d(dtype=wp.float32)  # (blocks, 512): the memory of rows
+    ticks: wp.array2d(dtype=wp.uint16)  # (blocks, 512): the memory of seen_rows
+    free_blocks: wp.array(dtype=wp.int32)
+    counters: wp.array(dtype=wp.int32)  # slots in use, bricks refused because the pool was full, free blocks
     revision: wp.int32  # counts the calls that may change the map
-    occupied: float  # log-odds above which a voxel is occupied
+
+
+@wp.struct
+class Update:
+    """When an observation was made, and what log-odds are held within."""
+
+    lowest: float
+    highest: float
+    occupied: float  # above this a voxel is occupied
+    stamp_ns: wp.int64
+    tick: wp.uint16  # the same time in the unit of single voxels
 
 
 @wp.func
@@ -99,16 +128,42 @@ def claim_slot(pool: Pool, key: wp.int64) -> int:
                     return -1
                 pool.keys[slot] = key
                 pool.last_seen[slot] = wp.int64(-1)
+                pool.saved_seen[slot] = wp.int64(-1)
                 pool.dirty[slot] = wp.uint8(0)
                 pool.flipped[slot] = pool.revision
-                for i in range(pool.log_odds.shape[1]):
-                    pool.log_odds[slot, i] = wp.nan
+                pool.touched[slot] = pool.revision
+                pool.block[slot] = -1
+                pool.value[slot] = wp.nan
+                pool.seen[slot] = wp.uint16(0)
                 pool.table_slots[place] = slot
                 return slot
         if found == key:
             return pool.table_slots[place]
         place = (place + 1) & (size - 1)
     return -1
+
+
+@wp.func
+def expand(pool: Pool, slot: int) -> bool:
+    """Give a uniform brick a block of its own; False where none is free."""
+    if pool.block[slot] >= 0:
+        return True
+    top = wp.atomic_sub(pool.counters, 2, 1) - 1
+    if top < 0:
+        wp.atomic_add(pool.counters, 2, 1)
+        wp.atomic_add(pool.counters, 1, 1)
+        return False
+    block = pool.free_blocks[top]
+    values = row8()
+    ticks = seen8()
+    for i in range(8):
+        values[i] = pool.value[slot]
+        ticks[i] = pool.seen[slot]
+    for row in range(pool.rows.shape[1]):
+        pool.rows[block, row] = values
+        pool.seen_rows[block, row] = ticks
+    pool.block[slot] = block
+    return True
 
 
 @wp.func
@@ -120,100 +175,112 @@ def is_known(value: float) -> bool:
 @wp.func
 def read_voxel(pool: Pool, slot: int, index: int) -> float:
     """Log-odds of a voxel of a brick, NaN where unknown."""
-    return pool.log_odds[slot, index]
+    block = pool.block[slot]
+    if block < 0:
+        return pool.value[slot]
+    return pool.log_odds[block, index]
 
 
 @wp.func
-def add_to_row(pool: Pool, slot: int, row: int, change: row8, clamp: wp.vec2, stamp_ns: wp.int64):
-    """Add to the log-odds of a row, clamped; 0 leaves a voxel as it is. The brick is dirty only if a value differs.
+def read_tick(pool: Pool, slot: int, index: int) -> wp.uint16:
+    """Tick at which a voxel was last observed, 0 where never."""
+    block = pool.block[slot]
+    if block < 0:
+        return pool.seen[slot]
+    return pool.ticks[block, index]
 
-    Log-odds update with clamping: Hornung et al., Autonomous Robots 2013, eq. 2 and 4.
+
+@wp.func
+def differ(before: float, after: float, occupied: float) -> bool:
+    """Whether a voxel is in another of the states occupied, free and unknown."""
+    return (before > occupied) != (after > occupied) or is_known(before) != is_known(after)
+
+
+@wp.func
+def row_changes(old: row8, new: row8, occupied: float) -> wp.uint64:
+    """CHANGED, FLIPPED and the masks that `update_row` returns."""
+    result = wp.uint64(CHANGED)
+    flips = wp.int32(0)
+    for i in range(8):
+        was, now = old[i] > occupied, new[i] > occupied
+        appeared = wp.where(now and is_known(old[i]) and not was, wp.uint64(0x1), wp.uint64(0))
+        vanished = wp.where(was and not now, wp.uint64(0x100), wp.uint64(0))
+        through = wp.where(was and new[i] < old[i], wp.uint64(0x10000), wp.uint64(0))
+        result += (appeared + vanished + through) << wp.uint64(i)
+        flips += wp.where(was != now or not is_known(old[i]) and is_known(new[i]), 1, 0)
+    return result + wp.where(flips > 0, wp.uint64(FLIPPED), wp.uint64(0))
+
+
+@wp.func
+def update_row(
+    rows: wp.array2d(dtype=row8),
+    seen_rows: wp.array2d(dtype=seen8),
+    block: int,
+    row: int,
+    change: row8,
+    update: Update,
+) -> wp.uint64:
+    """Add to the log-odds of a row, clamped; 0 leaves a voxel as it is.
+
+    Log-odds update with clamping: Hornung et al., Autonomous Robots 2013, eq. 2 and 4. Returns what happened, from the
+    lowest bits up: three masks of 8 voxels (free before and occupied now; occupied before and free now; occupied
+    before and seen through), then SEEN, CHANGED and FLIPPED.
     """
-    old = pool.rows[slot, row]
+    old = rows[block, row]
+    ticks = seen_rows[block, row]
     new = old
-    seen, same, flips = wp.int32(0), wp.int32(0), wp.int32(0)
+    seen, same = wp.int32(0), wp.int32(0)
     for i in range(8):
         before = wp.where(is_known(old[i]), old[i], 0.0)
-        after = wp.max(wp.min(before + change[i], clamp[1]), clamp[0])
+        after = wp.max(wp.min(before + change[i], update.highest), update.lowest)
         new[i] = wp.where(change[i] == 0.0, old[i], after)
+        ticks[i] = wp.where(change[i] == 0.0, ticks[i], update.tick)
         seen += wp.where(change[i] == 0.0, 0, 1)
         same += wp.where(change[i] == 0.0 or old[i] == after, 1, 0)
-        flips += wp.where(
-            (old[i] > pool.occupied) != (new[i] > pool.occupied) or is_known(old[i]) != is_known(new[i]), 1, 0
-        )
+    result = wp.uint64(0)
     if seen > 0:
-        pool.last_seen[slot] = stamp_ns
+        seen_rows[block, row] = ticks
+        result = wp.uint64(SEEN)
         if same < 8:
-            pool.rows[slot, row] = new
-            pool.dirty[slot] = wp.uint8(1)
-            if flips > 0:
-                pool.flipped[slot] = pool.revision
+            rows[block, row] = new
+            result = result + row_changes(old, new, update.occupied)
+    return result
 
 
-@wp.kernel
-def claim_keys(pool: Pool, keys: wp.array(dtype=wp.int64), slots: wp.array(dtype=wp.int32)):
-    """Slots (N,) of distinct keys (N,), new ones where absent."""
-    i = wp.tid()
-    slots[i] = claim_slot(pool, keys[i])
-
-
-@wp.kernel
-def find_keys(pool: Pool, keys: wp.array(dtype=wp.int64), slots: wp.array(dtype=wp.int32)):
-    """Slots (N,) of keys (N,), -1 where absent."""
-    i = wp.tid()
-    slots[i] = find_slot(pool, keys[i])
-
-
-@wp.kernel
-def fill_table(pool: Pool):
-    """Enter all used slots into an emptied table."""
-    slot = wp.tid()
-    size = pool.table_keys.shape[0]
-    place = home(pool.keys[slot], size - 1)
-    for _probe in range(size):
-        if wp.atomic_cas(pool.table_keys, place, EMPTY, pool.keys[slot]) == EMPTY:
-            pool.table_slots[place] = slot
-            break
-        place = (place + 1) & (size - 1)
-
-
-@wp.kernel
-def move_bricks(pool: Pool, sources: wp.array(dtype=wp.int32), targets: wp.array(dtype=wp.int32)):
-    """Copy bricks between slots; no slot is both source and target."""
-    i = wp.tid()
-    source = sources[i]
-    target = targets[i]
-    pool.keys[target] = pool.keys[source]
-    pool.last_seen[target] = pool.last_seen[source]
-    pool.dirty[target] = pool.dirty[source]
-    pool.flipped[target] = pool.flipped[source]
-    for row in range(pool.rows.shape[1]):
-        pool.rows[target, row] = pool.rows[source, row]
-
-
-@wp.kernel
-def clear_box(
-    pool: Pool,
-    lower: wp.vec3i,
-    upper: wp.vec3i,
-    removed: wp.array(dtype=wp.int32),
-    left: wp.array(dtype=wp.int32),
-):
-    """Set the voxels lower <= index <= upper to unknown; count per brick what was known there and what stays."""
-    slot = wp.tid()
-    brick = unpack_key(pool.keys[slot])
-    gone, stay = wp.int32(0), wp.int32(0)
-    for i in range(pool.log_odds.shape[1]):
-        x, y, z = brick[0] * 8 + (i & 7), brick[1] * 8 + ((i >> 3) & 7), brick[2] * 8 + (i >> 6)
-        if is_known(pool.log_odds[slot, i]):
-            inside = x >= lower[0] and y >= lower[1] and z >= lower[2]
-            if inside and x <= upper[0] and y <= upper[1] and z <= upper[2]:
-                pool.log_odds[slot, i] = wp.nan
-                gone += 1
-            else:
-                stay += 1
-    if gone > 0:
+@wp.func
+def add_to_all(pool: Pool, slot: int, change: float, update: Update):
+    """Add to the log-odds of all voxels of a uniform brick, as `update_row` does."""
+    old = pool.value[slot]
+    before = wp.where(is_known(old), old, 0.0)
+    after = wp.max(wp.min(before + change, update.highest), update.lowest)
+    pool.last_seen[slot] = update.stamp_ns
+    pool.seen[slot] = update.tick
+    if old != after:
+        pool.value[slot] = after
         pool.dirty[slot] = wp.uint8(1)
-        pool.flipped[slot] = pool.revision
-    removed[slot] = gone
-    left[slot] = stay
+        pool.touched[slot] = pool.revision
+        if differ(old, after, update.occupied):
+            pool.flipped[slot] = pool.revision
+
+
+@wp.func
+def collapse(pool: Pool, slot: int) -> bool:
+    """Give a brick's block back where all its voxels hold the same value and were last seen at the same time."""
+    block = pool.block[slot]
+    if block < 0:
+        return False
+    value, tick = pool.log_odds[block, 0], pool.ticks[block, 0]
+    for row in range(pool.rows.shape[1]):
+        values = pool.rows[block, row]
+        ticks = pool.seen_rows[block, row]
+        alike = wp.int32(0)
+        for i in range(8):
+            equal = values[i] == value or not (is_known(values[i]) or is_known(value))
+            alike += wp.where(equal and ticks[i] == tick, 1, 0)
+        if alike < 8:
+            return False
+    pool.value[slot] = value
+    pool.seen[slot] = tick
+    pool.block[slot] = -1
+    pool.free_blocks[wp.atomic_add(pool.counters, 2, 1)] = block
+    return True

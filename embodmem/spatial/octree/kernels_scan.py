@@ -7,7 +7,7 @@ voxels several times faster where its bits fit into memory.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, add_to_row, claim_slot, find_slot, pack_key, row8
+from embodmem.spatial.octree.kernels_pool import Pool, Update, claim_slot, find_slot, pack_key, row8, update_row
 from embodmem.spatial.octree.kernels_rays import (
     after_brick,
     brick_of,
@@ -153,19 +153,21 @@ def mark_misses(pool: Pool, scan: Scan, marks: wp.array2d(dtype=wp.uint8), first
 def apply_marks(
     pool: Pool,
     marks: wp.array2d(dtype=wp.uint8),
+    slots: wp.array(dtype=wp.int32),
     hit: float,
     miss: float,
-    clamp: wp.vec2,
-    stamp_ns: wp.int64,
+    update: Update,
+    results: wp.array(dtype=wp.uint64),
     first: int,
     stride: int,
 ):
-    """Update one row of marked voxels a thread, 64 threads a brick."""
+    """Update one row of marked voxels a thread, 64 threads a brick; results (64 a brick) are those of `update_row`."""
     thread = wp.tid()
-    slot = first + (thread >> 6) * stride
+    item = first + (thread >> 6) * stride
+    slot = slots[item]
     row = thread & 63
     change = row8()
     for i in range(8):
         mark = marks[slot, row * 8 + i]
         change[i] = wp.where(mark == STRUCK, hit, wp.where(mark == MISSED, miss, 0.0))
-    add_to_row(pool, slot, row, change, clamp, stamp_ns)
+    results[item * 64 + row] = update_row(pool.rows, pool.seen_rows, pool.block[slot], row, change, update)

@@ -18,8 +18,10 @@ __all__ = [
     "BRICK_VOXELS",
     "EMPTY",
     "FREE",
+    "LAST_TICK",
     "MAX_DEPTH",
     "OCCUPIED",
+    "TICK_NS",
     "UNKNOWN",
     "pack_keys",
     "unpack_keys",
@@ -36,6 +38,10 @@ BRICK_LIMIT = 1 << 20
 """Brick indices lie in -BRICK_LIMIT .. BRICK_LIMIT - 1."""
 MAX_DEPTH = 24
 """Depth of a voxel: 21 levels of bricks and 3 inside a brick. Depth 0 is the root, 2**24 voxels wide."""
+TICK_NS = 1 << 29
+"""When a single voxel was last observed is kept in ticks of about 0.54 s; a brick keeps the nanosecond."""
+LAST_TICK = (1 << 16) - 1
+"""Ticks are counted from a base that moves along, so that the last five hours at least are told apart."""
 EMPTY = -1
 """No key: marks a vacant place of the hash table."""
 
@@ -74,3 +80,17 @@ def voxel_offsets() -> NDArray[np.int64]:
     """(512, 3) x, y, z of every voxel inside its brick, in the order of storage."""
     index = np.arange(BRICK_VOXELS)
     return np.stack([index % 8, index // 8 % 8, index // 64], axis=1)
+
+
+def to_ticks(stamp_ns: NDArray[np.int64] | int, base: int) -> NDArray[np.uint16]:
+    """Ticks of stamps after a base, which is in ticks: 1 .. 65535, of which the last spans all that comes after.
+
+    0 means never observed; what lies before the base counts as the first tick.
+    """
+    ticks = np.asarray(stamp_ns, dtype=np.int64) // TICK_NS - base
+    return np.clip(ticks, 1, LAST_TICK).astype(np.uint16)
+
+
+def from_ticks(ticks: NDArray[np.uint16], base: int) -> NDArray[np.int64]:
+    """Stamps, ns, at which ticks begin; -1 where never observed."""
+    return np.where(ticks == 0, -1, (ticks.astype(np.int64) + base) * TICK_NS)

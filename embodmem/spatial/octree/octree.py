@@ -2,73 +2,67 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embodmem.config import SpatialConfig
 from embodmem.errors import InvalidInput
-from embodmem.spatial.octree import checks
+from embodmem.spatial.octree import checks, forgetting
+from embodmem.spatial.octree.brick_map import BrickMap, Bricks
 from embodmem.spatial.octree.depth import DepthIntegrator
+from embodmem.spatial.octree.forgetting import Box
 from embodmem.spatial.octree.keys import (
     BRICK_EDGE,
+    BRICK_LIMIT,
+    BRICK_VOXELS,
     FREE,
     MAX_DEPTH,
     OCCUPIED,
     UNKNOWN,
+    from_ticks,
     pack_keys,
-    unpack_keys,
-    voxel_offsets,
 )
-from embodmem.spatial.octree.pool import BrickPool
+from embodmem.spatial.octree.levels import Level, Levels
 from embodmem.spatial.octree.raycast import RayCaster, RaycastHits
-from embodmem.spatial.octree.runtime import Launcher, find_device
 from embodmem.spatial.octree.scan import integrate_scan
 from embodmem.types import PinholeCamera, check_stamp
 
-__all__ = ["Bricks", "Octree", "OctreeStats", "RaycastHits"]
-
-
-class Bricks(NamedTuple):
-    """Copies of some bricks.
-
-    Attributes:
-        keys: (N,) int64, see `embodmem.spatial.octree.keys`.
-        log_odds: (N, 512) float32, NaN = never observed; voxel (x, y, z) of a brick is at (z * 8 + y) * 8 + x.
-        last_seen_ns: (N,) int64, when something in the brick was last observed.
-    """
-
-    keys: NDArray[np.int64]
-    log_odds: NDArray[np.float32]
-    last_seen_ns: NDArray[np.int64]
+__all__ = ["Octree", "OctreeStats", "RaycastHits"]
 
 
 @dataclass(frozen=True)
 class OctreeStats:
-    """How full the map is. `bytes` is reserved once; `refused_bricks` counts requests that met a full pool."""
+    """How full the map is.
+
+    `bytes` is reserved once, `bytes_in_use` is what holds something; `refused_bricks` counts requests that met a full
+    pool. A brick whose voxels are all alike is uniform and needs no block.
+    """
 
     bricks: int
+    uniform_bricks: int
     capacity_bricks: int
     bytes: int
+    bytes_in_use: int
     occupied_voxels: int
     free_voxels: int
     refused_bricks: int
 
 
-class Octree:
+class Octree(BrickMap):
     """A tri-state map of occupancy in 8x8x8 bricks of log-odds, found by hash, bounded in size.
 
     A voxel is unknown until an observation says something about it (its log-odds are NaN until then), and after that
     occupied above `config.log_odds_occupied`, else free. Depths of the octree: 0 is the root (2**24 voxels wide,
     centred on the origin of the world), 21 a brick, `MAX_DEPTH` = 24 a voxel.
 
-    The pool holds `config.capacity_bricks` bricks. When it is full, bricks in which nothing was observed yet are
-    given back first; after that, new bricks are refused and counted (`stats().refused_bricks`), and what is known
-    keeps being updated: the map never grows, and never drops what it holds by itself. `remove_box` makes room.
+    `config.capacity_bricks` bricks can have voxels of their own; a brick whose voxels are all alike (most of free
+    space) takes none of them. When the pool is full, bricks in which nothing was observed yet are given back first;
+    after that, new bricks are refused and counted (`stats().refused_bricks`), and what is known keeps being updated:
+    the map never grows, and never drops what it holds by itself. `evict`, `decay` and `remove_box` make room.
 
     One lock guards the map, so that any thread may read or write and sees a whole state.
 
@@ -80,12 +74,13 @@ class Octree:
     """
 
     def __init__(self, config: SpatialConfig | None = None) -> None:
-        self.config = config = SpatialConfig() if config is None else config
-        self._lock = threading.RLock()
-        self._launcher = Launcher(find_device(config.device), config.threads)
-        self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher)
+        config = SpatialConfig() if config is None else config
+        super().__init__(config)
         self._depth = DepthIntegrator(config, self._pool)
         self._rays = RayCaster(self)
+        self._levels = Levels(self._pool, config.voxel_size_m)
+        self.decayed_ns: int | None = None
+        """Up to when the map has faded, see `decay`; None if it never has."""
 
     def integrate(
         self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: ArrayLike, stamp_ns: int
@@ -107,7 +102,7 @@ class Octree:
         image = checks.check_depth(depth, camera)
         pose = checks.check_sensor_pose(T_world_camera, "T_world_camera", self.config.voxel_size_m)
         stamp = check_stamp(stamp_ns)
-        self._write(lambda: self._depth.integrate(image, camera, pose, stamp))
+        self._write(lambda: self._depth.integrate(image, camera, pose, self._update(stamp)))
 
     def integrate_points(self, points: ArrayLike, T_world_sensor: ArrayLike, stamp_ns: int) -> None:
         """Add lidar points and the free space on the way to them; see `embodmem.spatial.octree.scan`.
@@ -124,7 +119,7 @@ class Octree:
         cloud = checks.check_points(points, "points", np.float32)
         pose = checks.check_sensor_pose(T_world_sensor, "T_world_sensor", self.config.voxel_size_m)
         stamp = check_stamp(stamp_ns)
-        self._write(lambda: integrate_scan(self.config, self._pool, cloud, pose, stamp))
+        self._write(lambda: integrate_scan(self.config, self._pool, cloud, pose, self._update(stamp)))
 
     def log_odds(self, points: ArrayLike) -> NDArray[np.float32]:
         """Log-odds (N,) of being occupied at points (N, 3) in the world; NaN where unknown.
@@ -172,6 +167,40 @@ class Octree:
         """
         return self._rays.cast(origins, directions, max_range_m)
 
+    def last_seen(self, points: ArrayLike) -> NDArray[np.int64]:
+        """When the voxels at points (N, 3) in the world were last observed, ns to about half a second; -1 where never.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite.
+        """
+        where = checks.check_points(points, "points")
+        voxels = np.floor(where / self.config.voxel_size_m)
+        limit = BRICK_LIMIT * BRICK_EDGE
+        inside = np.asarray((np.abs(voxels) < limit).all(axis=1))
+        index = np.where(inside[:, None], voxels, 0).astype(np.int64)
+        local = index & (BRICK_EDGE - 1)
+        with self._lock:
+            bricks, place = np.unique(pack_keys(index >> 3), return_inverse=True)
+            slots = self._pool.find(bricks)
+            ticks = np.zeros((len(bricks), BRICK_VOXELS), dtype=np.uint16)
+            ticks[slots >= 0] = self._pool.read(slots[slots >= 0])[1]
+            seen = ticks[place, (local[:, 2] * 8 + local[:, 1]) * 8 + local[:, 0]]
+            return np.where(inside, from_ticks(seen, self._pool.base or 0), -1)
+
+    def level(self, depth: int) -> Level:
+        """All observed nodes at a depth of the octree: log-odds from lowest to highest, unknown, last seen.
+
+        The work is that of the nodes at that depth, and of what changed since a level was last asked for.
+
+        Args:
+            depth: 0 (root) .. `MAX_DEPTH` (voxel).
+
+        Raises:
+            InvalidInput: The depth is none of these.
+        """
+        with self._lock:
+            return self._levels.at(checks.check_depth_of_tree(depth))
+
     def occupied(self, depth: int | None = None) -> tuple[NDArray[np.float32], float]:
         """Occupied leaves at a depth of the octree; a coarser leaf is occupied if any voxel in it is.
 
@@ -184,150 +213,138 @@ class Octree:
         Raises:
             InvalidInput: The depth is none of these.
         """
-        depth = MAX_DEPTH if depth is None else depth
-        if isinstance(depth, bool) or not isinstance(depth, (int, np.integer)) or not 0 <= depth <= MAX_DEPTH:
-            raise InvalidInput(f"depth: wanted 0 (root) .. {MAX_DEPTH} (voxel), got {depth!r}")
-        shift = MAX_DEPTH - int(depth)
+        depth = checks.check_depth_of_tree(MAX_DEPTH if depth is None else depth)
         with self._lock:
-            mask = self._pool.host("log_odds") > self.config.log_odds_occupied
-            keys = self._pool.host("keys").copy()
-        if shift >= 3:
-            bricks = unpack_keys(keys[mask.any(axis=1)]) >> (shift - 3)
-            leaves = unpack_keys(np.unique(pack_keys(bricks)))
-        else:
-            places = np.flatnonzero(mask)
-            slots, coarse = places >> 9, voxel_offsets()[places & 511] >> shift
-            codes = np.unique((slots << 9) | (coarse[:, 2] << 6) | (coarse[:, 1] << 3) | coarse[:, 0])
-            leaves = unpack_keys(keys)[codes >> 9] * (BRICK_EDGE >> shift) + voxel_offsets()[codes & 511]
-        edge = self.config.voxel_size_m * (1 << shift)
-        return ((leaves + 0.5) * edge).astype(np.float32), edge
+            centres, edge_m = self._levels.leaves(depth, self.config.log_odds_occupied)
+        return centres.astype(np.float32), edge_m
 
     def bounds(self) -> NDArray[np.float64] | None:
         """(2, 3) lower and upper corner in the world, metres, of the box around all observed voxels; None if empty."""
-        bricks = self.bricks()
-        if len(bricks.keys) == 0:
+        nodes = self.level(MAX_DEPTH).nodes
+        if len(nodes) == 0:
             return None
-        slot, place = np.nonzero(~np.isnan(bricks.log_odds))
-        voxels = unpack_keys(bricks.keys)[slot] * BRICK_EDGE + voxel_offsets()[place]
-        return np.stack([voxels.min(axis=0), voxels.max(axis=0) + 1]) * self.config.voxel_size_m
+        return np.stack([nodes.min(axis=0), nodes.max(axis=0) + 1]) * self.config.voxel_size_m
 
     def stats(self) -> OctreeStats:
         """How full the map is."""
         with self._lock:
-            values = self._pool.host("log_odds")
+            pool = self._pool
+            values, _ = pool.read(pool.observed())
             occupied = int(np.count_nonzero(values > self.config.log_odds_occupied))
+            blocks = int(np.count_nonzero(pool.host("block")[pool.observed()] >= 0))
             return OctreeStats(
-                bricks=int(np.count_nonzero(self._pool.host("last_seen") >= 0)),
-                capacity_bricks=self._pool.capacity,
-                bytes=self._pool.nbytes,
+                bricks=len(values),
+                uniform_bricks=len(values) - blocks,
+                capacity_bricks=pool.blocks,
+                bytes=pool.nbytes,
+                bytes_in_use=pool.bytes_in_use,
                 occupied_voxels=occupied,
                 free_voxels=int(np.count_nonzero(values <= self.config.log_odds_occupied)),
-                refused_bricks=self._pool.refused,
+                refused_bricks=pool.refused,
             )
 
-    def clear(self) -> None:
-        """Forget everything; the keys appear in `freed_keys`."""
-        with self._lock:
-            self._pool.clear()
+    def decay(
+        self,
+        now_ns: int,
+        half_life_s: float,
+        keep: Sequence[Box] = (),
+        view: tuple[ArrayLike, PinholeCamera, float] | None = None,
+        least: float = 0.1,
+    ) -> int:
+        """Let what was not seen for long fade: log-odds halve with every half-life since a voxel was last observed.
 
-    def remove_box(self, lower: ArrayLike, upper: ArrayLike) -> int:
-        """Set every voxel that a box touches to unknown, and free the bricks that are left with none.
+        What comes nearer to 0 than `least` is unknown again, and bricks of which nothing is left are freed. Call it as
+        often as you like: time is counted once, from the last call on (`decayed_ns`).
 
         Args:
-            lower: (3,) corner in the world, metres; -inf is allowed.
-            upper: (3,) corner in the world, metres; inf is allowed.
+            now_ns: The time; what was seen later than that does not fade.
+            half_life_s: Seconds.
+            keep: Boxes (lower (3,), upper (3,)) in the world, metres: bricks that touch one do not fade.
+            view: T_world_camera (4, 4), its camera, and how far it sees, metres: only bricks in view fade. Bricks
+                out of view are let off the time until now.
+            least: Log-odds.
 
         Returns:
-            How many observed voxels were removed.
+            How many bricks were freed.
+
+        Raises:
+            InvalidInput: A number or box is none.
+            PoseError: The pose is none.
+        """
+        now = check_stamp(now_ns)
+        if not (half_life_s > 0 and 0 < least < self.config.log_odds_max):
+            raise InvalidInput(
+                f"decay: wanted half_life_s > 0 and 0 < least < {self.config.log_odds_max}, got {half_life_s}, {least}"
+            )
+        with self._lock:
+            slots = forgetting.select(self._pool, self.config.voxel_size_m, keep, view)
+            since = self.decayed_ns if self.decayed_ns is not None else -(1 << 59)
+            freed = forgetting.decay(self._pool, slots, since, now, half_life_s, least)
+            self.decayed_ns = max(since, now)
+            self._pool.struct.revision += 1
+        return freed
+
+    def keep_within(self, lower: ArrayLike, upper: ArrayLike) -> int:
+        """Forget all bricks that lie wholly outside a box: a window that rolls with the robot.
+
+        Args:
+            lower: (3,) corner in the world, metres.
+            upper: (3,) corner in the world, metres.
+
+        Returns:
+            How many bricks were freed.
 
         Raises:
             InvalidInput: The corners are none, or upper lies below lower.
         """
-        import warp as wp
-
-        low, high = (corner / self.config.voxel_size_m for corner in checks.check_box(lower, upper))
-        # A face that lies on a face of voxels (up to rounding) touches only the voxels on its inside.
-        limit = float(BRICK_EDGE << 20)
-        first = np.floor(np.clip(low + 1e-6, -limit, limit)).astype(np.int64)
-        last = np.maximum(np.ceil(np.clip(high - 1e-6, -limit, limit)).astype(np.int64) - 1, first)
         with self._lock:
-            pool, device = self._pool, self._launcher.device
-            removed, left = (wp.zeros(pool.used, dtype=wp.int32, device=device) for _ in range(2))
-            box = [wp.vec3i(*first.tolist()), wp.vec3i(*last.tolist())]
-            self._launcher.run(pool.kernels.clear_box, pool.used, [pool.struct, *box, removed, left])
-            gone, stay = removed.numpy(), left.numpy()
-            emptied = np.flatnonzero((gone > 0) & (stay == 0))
-            if len(emptied):
-                pool.free(emptied)
-            pool.struct.revision += 1
-        return int(gone.sum())
+            outside = forgetting.select(self._pool, self.config.voxel_size_m, keep=[(lower, upper)])
+            if len(outside):
+                self._pool.free(outside)
+                self._pool.struct.revision += 1
+        return len(outside)
 
-    def bricks(self) -> Bricks:
-        """A copy of the whole map."""
-        with self._lock:
-            return self._copy(np.flatnonzero(self._pool.host("last_seen") >= 0))
+    def evict(self, count: int, here: ArrayLike, now_ns: int) -> Bricks:
+        """Take the bricks that are worth least at a place out of the map; the caller keeps them somewhere.
 
-    def load_bricks(self, keys: NDArray[np.int64], log_odds: NDArray[np.float32], last_seen_ns: Any) -> None:
-        """Put bricks in, as saved: they replace what is there under the same keys, and count as clean.
-
-        Raises:
-            InvalidInput: An array has another shape or dtype, a key comes twice, or the pool has no room for them.
-        """
-        checks.check_bricks(keys, log_odds, last_seen_ns)
-        known = ~np.isnan(log_odds).all(axis=1)
-        with self._lock:
-            pool = self._pool
-            if pool.used + len(keys) > pool.capacity:
-                pool.free_unobserved()
-            free = pool.capacity - pool.used
-            new = int(np.count_nonzero(pool.find(keys[known]) < 0))
-            if new > free:
-                raise InvalidInput(
-                    f"bricks: wanted at most {free} new ones (spatial.capacity_bricks is {pool.capacity}), got {new}"
-                )
-            slots = pool.claim(keys[known])
-            pool.put("log_odds", slots, log_odds[known])
-            pool.put("last_seen", slots, np.asarray(last_seen_ns)[known])
-            pool.put("dirty", slots, 0)
-            pool.put("flipped", slots, pool.struct.revision)
-            pool.struct.revision += 1
-
-    def changed_since(self, revision: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], int]:
-        """Which bricks hold a voxel that became occupied, free or unknown: what a derived map has to look at again.
+        They do not appear in `freed_keys`: they are not forgotten. `load_bricks` brings them back.
 
         Args:
-            revision: What the last call gave; 0 asks for all.
+            count: How many at the most.
+            here: (3,) in the world, metres.
+            now_ns: The time.
 
         Returns:
-            Keys (N,) of all bricks, whether each changed (N,), and the revision to ask with next. A brick that was
-            asked for earlier and is not among the keys any more is all unknown.
+            Copies of them.
+
+        Raises:
+            InvalidInput: A number is none.
         """
         with self._lock:
-            here = self._pool.host("last_seen") >= 0
-            keys, flipped = (self._pool.host(name)[here].copy() for name in ("keys", "flipped"))
-            return keys, flipped > revision, int(self._pool.struct.revision) - 1
+            self._levels.refresh()
+            high = self._pool.host("high")
+            slots = forgetting.least_useful(self._pool, self.config.voxel_size_m, high, here, now_ns, count)
+            taken = self._copy(slots)
+            if len(slots):
+                self._pool.free(slots, forget=False)
+                self._pool.struct.revision += 1
+        return taken
 
-    def dirty_bricks(self) -> Bricks:
-        """A copy of the bricks of which a value changed since `mark_clean`; being seen again unchanged is no change."""
-        with self._lock:
-            return self._copy(self._pool.dirty_slots())
+    def _update(self, stamp_ns: int) -> Any:
+        import warp as wp
 
-    def freed_keys(self) -> NDArray[np.int64]:
-        """Keys (N,) of bricks that are gone since `mark_clean`."""
-        with self._lock:
-            return self._pool.freed_keys()
+        from embodmem.spatial.octree.kernels_pool import Update
 
-    def mark_clean(self, keys: NDArray[np.int64]) -> None:
-        """Say that what `dirty_bricks` or `freed_keys` gave out under these keys is saved; later changes stay dirty."""
-        with self._lock:
-            self._pool.mark_clean(np.asarray(keys, dtype=np.int64))
-
-    def _copy(self, slots: NDArray[np.intp]) -> Bricks:
-        return Bricks(*(self._pool.host(name)[slots].copy() for name in ("keys", "log_odds", "last_seen")))
+        update = Update()
+        update.lowest, update.highest = self.config.log_odds_min, self.config.log_odds_max
+        update.occupied = self.config.log_odds_occupied
+        update.stamp_ns = wp.int64(stamp_ns)
+        update.tick = wp.uint16(self._pool.tick_of(stamp_ns))
+        return update
 
     def _write(self, integrate: Callable[[], None]) -> None:
         with self._lock:
             integrate()
             self._pool.struct.revision += 1
-            if self._pool.used == self._pool.capacity:
+            if self._pool.free_blocks == 0 or self._pool.used == self._pool.capacity:
                 self._pool.free_unobserved()

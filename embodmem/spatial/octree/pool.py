@@ -7,52 +7,82 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.spatial.octree.keys import BRICK_VOXELS, EMPTY
+from embodmem.spatial.octree.keys import BRICK_VOXELS, EMPTY, LAST_TICK, TICK_NS, to_ticks
 from embodmem.spatial.octree.runtime import Launcher
 
 Keys = NDArray[np.int64]
+Slots = NDArray[np.int32]
 Values = NDArray[np.float32]
+Ticks = NDArray[np.uint16]
+
+SLOTS_PER_BLOCK = 4
+"""Bricks in the table for each one that can have voxels of its own; most of free space is uniform."""
 
 _CHANGED, _BEING_SAVED = 1, 2
+_PER_SLOT = {
+    "keys": np.int64,
+    "last_seen": np.int64,
+    "saved_seen": np.int64,
+    "dirty": np.uint8,
+    "flipped": np.int32,
+    "touched": np.int32,
+    "block": np.int32,
+    "value": np.float32,
+    "seen": np.uint16,
+    "low": np.float32,
+    "high": np.float32,
+    "holes": np.uint8,
+}
 
 
 class BrickPool:
     """A fixed number of bricks in a structure of arrays (`kernels_pool.Pool`); the first `used` slots are taken.
 
-    The hash table has at least two places a brick, so that looking one up takes about one and a half probes.
+    `blocks` bricks can have voxels of their own, `SLOTS_PER_BLOCK` times as many are known in all. The hash table has
+    at least two places a brick, so that looking one up takes about one and a half probes.
     """
 
-    def __init__(self, capacity: int, occupied: float, launcher: Launcher) -> None:
+    def __init__(self, blocks: int, occupied: float, launcher: Launcher) -> None:
         import warp as wp
 
+        from embodmem.spatial.octree import kernels_bricks
         from embodmem.spatial.octree import kernels_pool as kernels
 
-        self.kernels = kernels
+        self.kernels = kernels_bricks
+        self.occupied = occupied
         self.launcher = launcher
-        self.capacity = capacity
-        places = 1 << (2 * capacity - 1).bit_length()
+        self.blocks = blocks
+        self.capacity = slots = SLOTS_PER_BLOCK * blocks
         device = launcher.device
         self.struct = pool = kernels.Pool()
-        pool.table_keys = wp.full(places, EMPTY, dtype=wp.int64, device=device)
-        pool.table_slots = wp.empty(places, dtype=wp.int32, device=device)
-        pool.keys = wp.empty(capacity, dtype=wp.int64, device=device)
-        pool.rows = wp.empty((capacity, BRICK_VOXELS // 8), dtype=kernels.row8, device=device)
-        pool.log_odds = wp.array(ptr=pool.rows.ptr, shape=(capacity, BRICK_VOXELS), dtype=wp.float32, device=device)
-        pool.last_seen = wp.empty(capacity, dtype=wp.int64, device=device)
-        pool.dirty = wp.zeros(capacity, dtype=wp.uint8, device=device)
-        pool.flipped = wp.zeros(capacity, dtype=wp.int32, device=device)
+        pool.table_keys = wp.full(_places(slots), EMPTY, dtype=wp.int64, device=device)
+        pool.table_slots = wp.empty(_places(slots), dtype=wp.int32, device=device)
+        for name, dtype in _PER_SLOT.items():
+            setattr(pool, name, wp.empty(slots, dtype=wp.dtype_from_numpy(dtype), device=device))
+        pool.rows = wp.empty((blocks, BRICK_VOXELS // 8), dtype=kernels.row8, device=device)
+        pool.seen_rows = wp.empty((blocks, BRICK_VOXELS // 8), dtype=kernels.seen8, device=device)
+        shape = (blocks, BRICK_VOXELS)
+        pool.log_odds = wp.array(ptr=pool.rows.ptr, shape=shape, dtype=wp.float32, device=device)
+        pool.ticks = wp.array(ptr=pool.seen_rows.ptr, shape=shape, dtype=wp.uint16, device=device)
+        # The last block of the list is taken first.
+        pool.free_blocks = wp.array(np.arange(blocks, dtype=np.int32)[::-1].copy(), device=device)
+        pool.counters = wp.array(np.array([0, 0, blocks], dtype=np.int32), device=device)
         pool.revision = 1
-        pool.occupied = occupied
-        pool.counters = wp.zeros(2, dtype=wp.int32, device=device)
         self._freed: dict[int, Keys] = {state: np.empty(0, np.int64) for state in (_CHANGED, _BEING_SAVED)}
+        self.base: int | None = None  # ticks are counted from here; None until something was observed
         self.used = 0
+        self.free_blocks = blocks
 
     @property
     def nbytes(self) -> int:
         """Bytes of the pool, reserved once."""
-        pool = self.struct
-        arrays = [pool.table_keys, pool.table_slots, pool.keys, pool.rows, pool.last_seen, pool.dirty, pool.flipped]
-        return sum(int(array.capacity) for array in [*arrays, pool.counters])
+        return pool_bytes(self.blocks)
+
+    @property
+    def bytes_in_use(self) -> int:
+        """Bytes of blocks and slots that are taken; the hash table counts whole."""
+        blocks = (self.blocks - self.free_blocks) * _BYTES_PER_BLOCK
+        return blocks + self.used * _BYTES_PER_SLOT + _places(self.capacity) * _BYTES_PER_PLACE
 
     @property
     def refused(self) -> int:
@@ -60,20 +90,22 @@ class BrickPool:
         return int(self.struct.counters.numpy()[1])
 
     def settle(self) -> None:
-        """Read back how many slots are used after a kernel claimed some."""
-        claimed = int(self.struct.counters.numpy()[0])
+        """Read back how many slots and blocks are used after a kernel claimed or freed some."""
+        claimed, _, self.free_blocks = self.struct.counters.numpy().tolist()
         self.used = min(claimed, self.capacity)
         if claimed > self.capacity:  # threads of a GPU that took the last slot together
-            self._set_counters(self.used, self.refused)
+            self._set_used(self.used)
             self._rebuild_table()
 
     def host(self, name: str) -> NDArray[Any]:
-        """The used part of an array: a view of the map on a CPU (copy what outlives the lock), a copy on a GPU."""
-        array: NDArray[Any] = getattr(self.struct, name)[: self.used].numpy() if self.used else self._none(name)
+        """The used part of a slot's array: a view on a CPU (copy what outlives the lock), a copy on a GPU."""
+        if not self.used:
+            return np.empty(0, dtype=_PER_SLOT[name])
+        array: NDArray[Any] = getattr(self.struct, name)[: self.used].numpy()
         return array
 
     def put(self, name: str, slots: NDArray[Any], values: Any) -> None:
-        """Set entries of an array by slot."""
+        """Set entries of a slot's array."""
         if len(slots) == 0:
             return
         array = self.host(name)
@@ -81,49 +113,113 @@ class BrickPool:
         if not self.launcher.device.is_cpu:
             getattr(self.struct, name)[: self.used].assign(array)
 
-    def find(self, keys: Keys) -> NDArray[np.int32]:
+    def tick_of(self, stamp_ns: int) -> int:
+        """The tick of a stamp; the base moves when the ticks after it are used up."""
+        ticks = stamp_ns // TICK_NS
+        if self.base is None:
+            self.base = ticks - LAST_TICK // 2
+        shift = ticks - self.base - LAST_TICK
+        if shift > 0:
+            shift += LAST_TICK // 2
+            self.base += shift
+            shift = min(shift, LAST_TICK)
+            seen = self.host("seen").astype(np.int64)
+            self.put("seen", np.arange(self.used), np.where(seen > 0, np.maximum(seen, shift + 1) - shift, 0))
+            self.launcher.run(self.kernels.move_ticks, 64 * self.blocks, [self.struct, shift])
+        return int(to_ticks(stamp_ns, self.base))
+
+    def observed(self) -> Slots:
+        """Slots of the bricks in which something was observed."""
+        return np.flatnonzero(self.host("last_seen") >= 0).astype(np.int32)
+
+    def read(self, slots: NDArray[Any]) -> tuple[Values, Ticks]:
+        """Log-odds and ticks (N, 512) of bricks."""
+        import warp as wp
+
+        device, shape = self.launcher.device, (len(slots), BRICK_VOXELS)
+        values = wp.empty(shape, dtype=wp.float32, device=device)
+        ticks = wp.empty(shape, dtype=wp.uint16, device=device)
+        if len(slots):
+            inputs = [self.struct, self.on_device(slots, np.int32), values, ticks]
+            self.launcher.run(self.kernels.read_bricks, 64 * len(slots), inputs)
+        return values.numpy(), ticks.numpy()
+
+    def write(self, slots: Slots, values: Values, ticks: Ticks) -> None:
+        """Set log-odds and ticks (N, 512) of distinct bricks; those that are not uniform take a block each."""
+        uniform = np.isnan(values).all(axis=1) | (values == values[:, :1]).all(axis=1)
+        uniform &= (ticks == ticks[:, :1]).all(axis=1)
+        self._run_on(self.kernels.release_slots, slots)
+        self._run_on(self.kernels.expand_slots, slots[~uniform])
+        inputs = [self.struct, self.on_device(slots, np.int32), self.on_device(values), self.on_device(ticks)]
+        self.launcher.run(self.kernels.write_bricks, 64 * len(slots), inputs)
+        self.settle()
+
+    def find(self, keys: Keys) -> Slots:
         """Slots (N,) of keys (N,), -1 where absent."""
         return self._slots(self.kernels.find_keys, keys)
 
-    def claim(self, keys: Keys) -> NDArray[np.int32]:
+    def claim(self, keys: Keys) -> Slots:
         """Slots (N,) of distinct keys (N,), new ones where absent."""
         slots = self._slots(self.kernels.claim_keys, keys)
         self.settle()
         return slots
 
-    def free(self, slots: NDArray[np.intp]) -> None:
-        """Give slots back: the last bricks move into the holes, and the table is built anew."""
+    def expand(self, slots: NDArray[Any]) -> None:
+        """Give bricks blocks of their own, as long as there are any."""
+        self._run_on(self.kernels.expand_slots, slots)
+        self.settle()
+
+    def collapse(self, slots: NDArray[Any]) -> None:
+        """Give back the blocks of those bricks whose voxels are all alike."""
+        self._run_on(self.kernels.collapse_slots, slots)
+        self.settle()
+
+    def settle_rows(self, items: Any, results: Any, update: Any) -> None:
+        """Tell bricks what happened to their rows (`kernels_bricks.settle_rows`); all arguments are on the device."""
+        self.launcher.run(self.kernels.settle_rows, items.shape[0], [self.struct, update, items, results])
+        self.settle()
+
+    def free(self, slots: NDArray[Any], forget: bool = True) -> None:
+        """Give slots and their blocks back: the last bricks move into the holes, and the table is built anew.
+
+        Args:
+            slots: Which.
+            forget: Whether the keys are to appear in `freed_keys`.
+        """
         gone = np.zeros(self.used, dtype=bool)
         gone[slots] = True
         kept = self.used - int(np.count_nonzero(gone))
-        self._freed[_CHANGED] = np.union1d(self._freed[_CHANGED], self.host("keys")[gone])
-        holes = np.flatnonzero(gone[:kept]).astype(np.int32)
-        movers = (np.flatnonzero(~gone[kept:]) + kept).astype(np.int32)
-        self.launcher.run(
-            self.kernels.move_bricks, len(holes), [self.struct, self._on_device(movers), self._on_device(holes)]
-        )
-        self.used = kept
-        self._set_counters(kept, self.refused)
+        if forget:
+            self._freed[_CHANGED] = np.union1d(self._freed[_CHANGED], self.host("keys")[gone])
+        self._run_on(self.kernels.release_slots, np.flatnonzero(gone))
+        movers, holes = np.flatnonzero(~gone[kept:]) + kept, np.flatnonzero(gone[:kept])
+        self._run_on(self.kernels.move_bricks, movers, self.on_device(holes, np.int32))
+        self._set_used(kept)
+        self.settle()
         self._rebuild_table()
 
     def free_unobserved(self) -> None:
         """Give back the bricks that were claimed but in which nothing was observed."""
         empty = np.flatnonzero(self.host("last_seen") < 0)
         if len(empty):
-            known = self._freed[_CHANGED]
-            self.free(empty)
-            self._freed[_CHANGED] = known  # nobody ever saw them, so nobody has to forget them
+            self.free(empty, forget=False)  # nobody ever saw them
 
     def clear(self) -> None:
         """Free everything."""
         self.free_unobserved()
         self.free(np.arange(self.used))
-        self._set_counters(0, 0)
+        self.struct.counters.assign(np.array([0, 0, self.blocks], dtype=np.int32))
 
-    def dirty_slots(self) -> NDArray[np.intp]:
-        """Slots of bricks that differ from what was last marked clean; from now on they count as being saved."""
-        slots = np.flatnonzero((self.host("dirty") != 0) & (self.host("last_seen") >= 0))
+    def dirty_slots(self, stale_s: float) -> Slots:
+        """Slots of bricks that differ from what was last marked clean; from now on they count as being saved.
+
+        A brick whose values are as saved differs only once it was seen again more than `stale_s` after that.
+        """
+        seen = self.host("last_seen")
+        stale = (seen - self.host("saved_seen") > stale_s * 1e9) & (self.host("saved_seen") >= 0)
+        slots = np.flatnonzero(((self.host("dirty") != 0) | stale) & (seen >= 0)).astype(np.int32)
         self.put("dirty", slots, _BEING_SAVED)
+        self.put("saved_seen", slots, seen[slots])
         return slots
 
     def freed_keys(self) -> Keys:
@@ -140,27 +236,43 @@ class BrickPool:
         self.put("dirty", slots[self.host("dirty")[slots] == _BEING_SAVED], 0)
         self._freed[_BEING_SAVED] = np.setdiff1d(self._freed[_BEING_SAVED], keys)
 
-    def _slots(self, kernel: Any, keys: Keys) -> NDArray[np.int32]:
+    def on_device(self, values: NDArray[Any], dtype: Any = None) -> Any:
+        """An array for a kernel; slots are to be int32."""
+        import warp as wp
+
+        return wp.array(np.ascontiguousarray(values, dtype=dtype), device=self.launcher.device)
+
+    def _run_on(self, kernel: Any, slots: NDArray[Any], *inputs: Any) -> None:
+        self.launcher.run(kernel, len(slots), [self.struct, self.on_device(slots, np.int32), *inputs])
+
+    def _slots(self, kernel: Any, keys: Keys) -> Slots:
         import warp as wp
 
         slots = wp.empty(len(keys), dtype=wp.int32, device=self.launcher.device)
-        self.launcher.run(kernel, len(keys), [self.struct, self._on_device(keys), slots])
-        found: NDArray[np.int32] = slots.numpy()
+        self.launcher.run(kernel, len(keys), [self.struct, self.on_device(keys, np.int64), slots])
+        found: Slots = slots.numpy()
         return found
 
-    def _on_device(self, values: NDArray[Any]) -> Any:
-        import warp as wp
-
-        return wp.array(values, device=self.launcher.device)
-
-    def _none(self, name: str) -> NDArray[Any]:
-        whole = getattr(self.struct, name)
-        dtype = {"dirty": np.uint8, "log_odds": np.float32, "flipped": np.int32}.get(name, np.int64)
-        return np.empty((0, *whole.shape[1:]), dtype=dtype)
-
-    def _set_counters(self, used: int, refused: int) -> None:
-        self.struct.counters.assign(np.array([used, refused], dtype=np.int32))
+    def _set_used(self, used: int) -> None:
+        counters = self.struct.counters.numpy()
+        counters[0] = used
+        self.struct.counters.assign(counters)
 
     def _rebuild_table(self) -> None:
         self.struct.table_keys.fill_(EMPTY)
         self.launcher.run(self.kernels.fill_table, self.used, [self.struct])
+
+
+_BYTES_PER_BLOCK = 6 * BRICK_VOXELS + 4
+_BYTES_PER_SLOT = sum(np.dtype(dtype).itemsize for dtype in _PER_SLOT.values())
+_BYTES_PER_PLACE = 12
+
+
+def _places(slots: int) -> int:
+    return 1 << (2 * slots - 1).bit_length()
+
+
+def pool_bytes(blocks: int) -> int:
+    """Bytes of a pool whose bricks have this many blocks, counters included."""
+    slots = SLOTS_PER_BLOCK * blocks
+    return blocks * _BYTES_PER_BLOCK + slots * _BYTES_PER_SLOT + _places(slots) * _BYTES_PER_PLACE + 12

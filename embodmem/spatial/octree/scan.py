@@ -81,9 +81,10 @@ def integrate_scans(
     checked = [_check_scan(scan, octree.config, f"scans[{i}]") for i, scan in enumerate(scans)]
     with octree._lock:
         for points, pose, stamp_ns, sweep in checked:
+            update = octree._update(stamp_ns)
             octree._write(
-                lambda points=points, pose=pose, stamp_ns=stamp_ns, sweep=sweep: integrate_scan(  # type: ignore[misc]
-                    octree.config, octree._pool, points, pose, stamp_ns, sweep=sweep, discretize=discretize, exact=exact
+                lambda points=points, pose=pose, update=update, sweep=sweep: integrate_scan(  # type: ignore[misc]
+                    octree.config, octree._pool, points, pose, update, sweep=sweep, discretize=discretize, exact=exact
                 )
             )
 
@@ -93,7 +94,7 @@ def integrate_scan(
     pool: BrickPool,
     points: NDArray[np.float32],
     T_world_sensor: Pose,
-    stamp_ns: int,
+    update: Any,
     *,
     sweep: Sweep | None = None,
     discretize: bool = False,
@@ -110,7 +111,7 @@ def integrate_scan(
         pool: The map.
         points: Checked.
         T_world_sensor: Checked; at the start of the scan where `sweep` is given.
-        stamp_ns: When the scan was taken.
+        update: When the scan was taken, a `kernels_pool.Update`.
         sweep: The sensor's motion during the scan.
         discretize: Walk one ray to the middle of each voxel that is struck, not one to each point: faster, and fewer
             voxels are seen to be free (OctoMap's option of that name). It has no effect with the plain rule.
@@ -121,9 +122,9 @@ def integrate_scan(
     if len(points) == 0:
         return
     scan = _scan(config, pool, points, T_world_sensor, sweep)
-    odds = [config.log_odds_hit, config.log_odds_miss, _vec2(config.log_odds_min, config.log_odds_max)]
-    if exact or not _walk_bits(pool, scan, discretize, [*odds, _int64(stamp_ns)]):
-        _walk_exactly(pool, scan, [*odds, _int64(stamp_ns)])
+    model = [config.log_odds_hit, config.log_odds_miss, update]
+    if exact or not _walk_bits(pool, scan, discretize, model):
+        _walk_exactly(pool, scan, model)
 
 
 def _scan(
@@ -190,7 +191,10 @@ def _walk_bits(pool: BrickPool, scan: Any, discretize: bool, model: list[Any]) -
         wp.array(ptr=a.ptr, shape=(shape[0], shape[1] * 4), dtype=wp.uint8, device=device)
         for a in (bits.passed, bits.struck)
     ]
-    launcher.share(kernels.apply_bits, cells.shape[0], 64, [pool.struct, bits, *as_bytes, cells, slots, *model])
+    results = wp.empty(64 * cells.shape[0], dtype=wp.uint64, device=device)
+    inputs = [pool.struct, bits, *as_bytes, cells, slots, *model, results]
+    launcher.share(kernels.apply_bits, cells.shape[0], 64, inputs)
+    pool.settle_rows(slots, results, model[-1])
     return True
 
 
@@ -206,7 +210,13 @@ def _walk_exactly(pool: BrickPool, scan: Any, model: list[Any]) -> None:
     marks = wp.zeros((pool.used, BRICK_VOXELS), dtype=wp.uint8, device=launcher.device)
     launcher.share(kernels.mark_misses, rays, 1, [pool.struct, scan, marks])
     launcher.run(kernels.mark_hits, rays, [pool.struct, scan, marks])
-    launcher.share(kernels.apply_marks, pool.used, 64, [pool.struct, marks, *model])
+    marked = np.flatnonzero(marks.numpy().any(axis=1))
+    pool.expand(marked)
+    marked = marked[pool.host("block")[marked] >= 0]  # none was free for the others
+    slots = pool.on_device(marked, np.int32)
+    results = wp.empty(64 * len(marked), dtype=wp.uint64, device=launcher.device)
+    launcher.share(kernels.apply_marks, len(marked), 64, [pool.struct, marks, slots, *model, results])
+    pool.settle_rows(slots, results, model[-1])
 
 
 def _check_scan(
@@ -243,15 +253,3 @@ def _axis_angle(R: NDArray[np.float64]) -> tuple[NDArray[np.float64], float]:
     # No turn, or half a turn: then R = 2 k k' - 1, and its largest column points along the axis.
     column = (R + np.eye(3))[:, int(np.argmax(np.diag(R)))]
     return column / np.linalg.norm(column), angle
-
-
-def _vec2(a: float, b: float) -> Any:
-    import warp as wp
-
-    return wp.vec2(a, b)
-
-
-def _int64(value: int) -> Any:
-    import warp as wp
-
-    return wp.int64(value)

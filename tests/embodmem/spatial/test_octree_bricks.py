@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import zlib
 
 import numpy as np
 import pytest
@@ -78,7 +79,13 @@ def test_what_the_camera_looks_at_is_occupied(eye, direction, distance):
     assert hit.hit[0] and distance - 0.15 < hit.distance_m[0] <= distance + 0.05
 
 
-@pytest.mark.parametrize("depth", range(MAX_DEPTH + 1))
+def test_the_root_is_one_leaf_around_the_origin():
+    centres, edge = filled().occupied(0)
+    assert edge == pytest.approx(0.1 * 2**24)
+    np.testing.assert_array_equal(centres, np.zeros((1, 3)))
+
+
+@pytest.mark.parametrize("depth", range(1, MAX_DEPTH + 1))
 def test_leaves_at_every_depth_equal_shifted_integers(depth):
     octree = filled()
     bricks = octree.bricks()
@@ -110,7 +117,7 @@ def test_bounds_and_stats():
     assert stats.occupied_voxels == (bricks.log_odds > 0).sum()
     assert stats.free_voxels == (bricks.log_odds <= 0).sum()
     assert stats.bricks == len(bricks.keys) and stats.refused_bricks == 0
-    assert 2048 * 2048 < stats.bytes < 2048 * 2150
+    assert 2048 * 3072 < stats.bytes < 2048 * 3500 and 0 < stats.bytes_in_use < stats.bytes
 
 
 def test_removed_boxes_are_unknown_and_the_rest_stays():
@@ -186,7 +193,8 @@ def test_save_and_load_is_exact():
     octree = filled()
     whole = octree.bricks()
     other = Octree(CONFIG)
-    other.load_bricks(whole.keys, decode_bricks(encode_bricks(whole.log_odds)), whole.last_seen_ns)
+    values, ages = decode_bricks(encode_bricks(whole.log_odds, whole.ages))
+    other.load_bricks(whole.keys, values, whole.last_seen_ns, ages)
     assert same(other.bricks(), whole) and len(other.dirty_bricks().keys) == 0
     points = np.random.default_rng(0).uniform(-3, 3, (5000, 3))
     np.testing.assert_array_equal(other.log_odds(points), octree.log_odds(points))
@@ -198,7 +206,8 @@ def test_save_and_load_is_exact():
 
 def test_bad_bricks_are_refused():
     octree = Octree(SpatialConfig(capacity_bricks=2))
-    keys, values, stamps = np.arange(3), np.zeros((3, 512), np.float32), np.zeros(3, np.int64)
+    keys, stamps = np.arange(3), np.zeros(3, np.int64)
+    values = np.tile(np.linspace(-1, 1, 512, dtype=np.float32), (3, 1))
     with pytest.raises(InvalidInput, match="capacity"):
         octree.load_bricks(keys, values, stamps)
     with pytest.raises(InvalidInput, match="distinct"):
@@ -210,25 +219,48 @@ def test_bad_bricks_are_refused():
     assert octree.stats().bricks == 0
     octree.load_bricks(keys[:2], values[:2], stamps[:2])
     octree.load_bricks(keys[:2], values[:2] + 1, stamps[:2])  # the same keys again need no room
-    assert (octree.bricks().log_odds == 1).all()
+    np.testing.assert_array_equal(octree.bricks().log_odds, values[:2] + 1)
+    uniform = np.arange(8), np.zeros((8, 512), np.float32), np.zeros(8, np.int64)
+    octree.load_bricks(*uniform)  # bricks whose voxels are all alike need no room for voxels
+    with pytest.raises(InvalidInput, match="capacity"):
+        octree.load_bricks(uniform[0] + 8, *uniform[1:])
 
 
 @settings(max_examples=40, deadline=None)
-@given(arrays(np.float32, st.tuples(st.integers(0, 3), st.just(512)), elements=st.floats(width=32, allow_nan=True)))
-def test_codec_is_exact_to_the_bit(values):
-    np.testing.assert_array_equal(decode_bricks(encode_bricks(values)).view(np.uint32), values.view(np.uint32))
+@given(
+    arrays(np.float32, st.tuples(st.integers(0, 3), st.just(512)), elements=st.floats(width=32, allow_nan=True)),
+    st.integers(0, 2**16 - 1),
+)
+def test_codec_is_exact_to_the_bit(values, seed):
+    ages = np.random.default_rng(seed).integers(0, 1 + seed, values.shape).astype(np.uint16)
+    got, old = decode_bricks(encode_bricks(values, ages))
+    np.testing.assert_array_equal(got.view(np.uint32), values.view(np.uint32))
+    np.testing.assert_array_equal(old, ages)
+
+
+def test_bricks_of_the_first_release_are_read():
+    values = filled().bricks().log_odds
+    values[0] = 0.25
+    planes = np.ascontiguousarray(values).view(np.uint8).reshape(-1, 512, 4).transpose(0, 2, 1).reshape(-1, 2048)
+    blobs = [zlib.compress(row.tobytes(), 1) for row in planes]
+    blobs[0] = np.float32(0.25).tobytes()
+    got, ages = decode_bricks(blobs)
+    np.testing.assert_array_equal(got, values)
+    assert not ages.any()
 
 
 def test_codec_is_compact_and_refuses_damage():
     uniform = np.full((1, 512), -2.0, np.float32)
-    assert len(encode_bricks(uniform)[0]) == 4
+    assert len(encode_bricks(uniform, np.zeros((1, 512), np.uint16))[0]) == 6
     bricks = filled().bricks()
-    blobs = encode_bricks(bricks.log_odds)
+    blobs = encode_bricks(bricks.log_odds, bricks.ages)
     assert np.mean([len(blob) for blob in blobs]) < 512
     with pytest.raises(InvalidInput, match="damaged"):
         decode_bricks([blobs[0][:-3]])
     with pytest.raises(InvalidInput, match="512"):
-        encode_bricks(np.zeros((2, 100), np.float32))
+        encode_bricks(np.zeros((2, 100), np.float32), np.zeros((2, 100), np.uint16))
+    with pytest.raises(InvalidInput, match="uint16"):
+        encode_bricks(np.zeros((2, 512), np.float32), np.zeros((2, 512), np.int64))
 
 
 def test_a_full_pool_refuses_new_bricks_and_keeps_the_old():

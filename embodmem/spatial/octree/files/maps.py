@@ -72,14 +72,15 @@ def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
     limits = SpatialConfig() if config is None else config
     odds = (limits.log_odds_min, limits.log_odds_max)
     keys, values, size = read_octomap(content, str(path), odds, limits.capacity_bricks)
-    return Bricks(keys, values, np.full(len(keys), stamp, dtype=np.int64)), _with_size(config, size, path)
+    ages = np.zeros(values.shape, dtype=np.uint16)
+    return Bricks(keys, values, np.full(len(keys), stamp, dtype=np.int64), ages), _with_size(config, size, path)
 
 
 def load_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: int = 0) -> Octree:
     """A map made from a file; arguments and errors are those of `read_map`."""
     bricks, settled = read_map(path, config, stamp_ns)
     octree = Octree(settled)
-    octree.load_bricks(bricks.keys, bricks.log_odds, bricks.last_seen_ns)
+    octree.load_bricks(*bricks)
     return octree
 
 

@@ -1,0 +1,197 @@
+"""Bricks in and out: what is saved and loaded, removed and looked at again."""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embodmem.config import SpatialConfig
+from embodmem.errors import InvalidInput
+from embodmem.spatial.octree import checks
+from embodmem.spatial.octree.keys import BRICK_EDGE, to_ticks, unpack_keys
+from embodmem.spatial.octree.pool import BrickPool
+from embodmem.spatial.octree.runtime import Launcher, find_device
+
+
+class Bricks(NamedTuple):
+    """Copies of some bricks.
+
+    Attributes:
+        keys: (N,) int64, see `embodmem.spatial.octree.keys`.
+        log_odds: (N, 512) float32, NaN = never observed; voxel (x, y, z) of a brick is at (z * 8 + y) * 8 + x.
+        last_seen_ns: (N,) int64, when something in the brick was last observed.
+        ages: (N, 512) uint32, how long before that each voxel was, in ticks of `TICK_NS`; 0 where it is unknown.
+    """
+
+    keys: NDArray[np.int64]
+    log_odds: NDArray[np.float32]
+    last_seen_ns: NDArray[np.int64]
+    ages: NDArray[np.uint16]
+
+
+class BrickMap:
+    """What an `Octree` is made of: bricks in a pool under one lock.
+
+    Args:
+        config: Settings.
+
+    Raises:
+        ConfigError: The device is not here.
+    """
+
+    def __init__(self, config: SpatialConfig) -> None:
+        self.config = config
+        self._lock = threading.RLock()
+        self._launcher = Launcher(find_device(config.device), config.threads)
+        self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher)
+
+    def bricks(self) -> Bricks:
+        """A copy of the whole map."""
+        with self._lock:
+            return self._copy(self._pool.observed())
+
+    def load_bricks(
+        self,
+        keys: NDArray[np.int64],
+        log_odds: NDArray[np.float32],
+        last_seen_ns: Any,
+        ages: NDArray[np.uint16] | None = None,
+    ) -> None:
+        """Put bricks in, as saved: they replace what is there under the same keys, and count as clean.
+
+        Args:
+            keys: (N,) int64.
+            log_odds: (N, 512) float32.
+            last_seen_ns: (N,) int64.
+            ages: (N, 512) uint32, see `Bricks`; None takes all voxels to be as old as their brick.
+
+        Raises:
+            InvalidInput: An array has another shape or dtype, a key comes twice, or the pool has no room for them.
+        """
+        ages = np.zeros(np.shape(log_odds), dtype=np.uint16) if ages is None else ages
+        checks.check_bricks(keys, log_odds, last_seen_ns, ages)
+        seen = np.asarray(last_seen_ns)
+        known = ~np.isnan(log_odds)
+        filled = known.any(axis=1)
+        with self._lock:
+            pool = self._pool
+            pool.tick_of(int(seen.max()) if len(seen) else 0)
+            moments = to_ticks(seen, pool.base or 0)[:, None].astype(np.int64) - ages
+            ticks = np.where(known, np.maximum(moments, 1), 0).astype(np.uint16)
+            self._check_room(keys[filled], log_odds[filled], ticks[filled])
+            slots = pool.claim(keys[filled])
+            pool.write(slots, np.ascontiguousarray(log_odds[filled]), ticks[filled])
+            for name in ("last_seen", "saved_seen"):
+                pool.put(name, slots, seen[filled])
+            pool.put("dirty", slots, 0)
+            for name in ("flipped", "touched"):
+                pool.put(name, slots, pool.struct.revision)
+            pool.struct.revision += 1
+
+    def _check_room(self, keys: NDArray[np.int64], values: NDArray[np.float32], ticks: NDArray[np.uint16]) -> None:
+        pool = self._pool
+        mixed = (values != values[:, :1]).any(axis=1) | (ticks != ticks[:, :1]).any(axis=1)
+        for last_try in (False, True):
+            slots = pool.find(keys)
+            reused = int(np.count_nonzero(pool.host("block")[slots[slots >= 0]] >= 0))
+            blocks, slots_left = pool.free_blocks + reused, pool.capacity - pool.used
+            wanted, new = int(np.count_nonzero(mixed)), int(np.count_nonzero(slots < 0))
+            if wanted <= blocks and new <= slots_left:
+                return
+            if last_try:
+                raise InvalidInput(
+                    f"bricks: wanted at most {blocks} that are not uniform and {slots_left} new ones "
+                    f"(spatial.capacity_bricks is {pool.blocks}), got {wanted} and {new}"
+                )
+            pool.free_unobserved()
+
+    def changed_since(self, revision: int) -> tuple[NDArray[np.int64], NDArray[np.bool_], int]:
+        """Which bricks hold a voxel that became occupied, free or unknown: what a derived map has to look at again.
+
+        Args:
+            revision: What the last call gave; 0 asks for all.
+
+        Returns:
+            Keys (N,) of all bricks, whether each changed (N,), and the revision to ask with next. A brick that was
+            asked for earlier and is not among the keys any more is all unknown.
+        """
+        with self._lock:
+            here = self._pool.host("last_seen") >= 0
+            keys, flipped = (self._pool.host(name)[here].copy() for name in ("keys", "flipped"))
+            return keys, flipped > revision, int(self._pool.struct.revision) - 1
+
+    def dirty_bricks(self, stale_s: float = math.inf) -> Bricks:
+        """A copy of the bricks of which a value changed since `mark_clean`.
+
+        Args:
+            stale_s: A brick that was seen again unchanged is among them if that was more than so many seconds later.
+        """
+        with self._lock:
+            return self._copy(self._pool.dirty_slots(stale_s))
+
+    def freed_keys(self) -> NDArray[np.int64]:
+        """Keys (N,) of bricks that are gone since `mark_clean`."""
+        with self._lock:
+            return self._pool.freed_keys()
+
+    def mark_clean(self, keys: NDArray[np.int64]) -> None:
+        """Say that what `dirty_bricks` or `freed_keys` gave out under these keys is saved; later changes stay dirty."""
+        with self._lock:
+            self._pool.mark_clean(np.asarray(keys, dtype=np.int64))
+
+    def _copy(self, slots: NDArray[np.int32]) -> Bricks:
+        values, ticks = self._pool.read(slots)
+        keys, seen = (self._pool.host(name)[slots].copy() for name in ("keys", "last_seen"))
+        moments = to_ticks(seen, self._pool.base or 0)[:, None]
+        return Bricks(keys, values, seen, np.where(ticks > 0, np.maximum(moments, ticks) - ticks, 0).astype(np.uint16))
+
+    def clear(self) -> None:
+        """Forget everything; the keys appear in `freed_keys`."""
+        with self._lock:
+            self._pool.clear()
+
+    def remove_box(self, lower: ArrayLike, upper: ArrayLike) -> int:
+        """Set every voxel that a box touches to unknown, and free the bricks that are left with none.
+
+        Args:
+            lower: (3,) corner in the world, metres; -inf is allowed.
+            upper: (3,) corner in the world, metres; inf is allowed.
+
+        Returns:
+            How many observed voxels were removed.
+
+        Raises:
+            InvalidInput: The corners are none, or upper lies below lower.
+        """
+        low, high = (corner / self.config.voxel_size_m for corner in checks.check_box(lower, upper))
+        # A face that lies on a face of voxels (up to rounding) touches only the voxels on its inside.
+        limit = float(BRICK_EDGE << 20)
+        first = np.floor(np.clip(low + 1e-6, -limit, limit)).astype(np.int64)
+        last = np.maximum(np.ceil(np.clip(high - 1e-6, -limit, limit)).astype(np.int64) - 1, first)
+        with self._lock:
+            return self._remove(first, last)
+
+    def _remove(self, first: NDArray[np.int64], last: NDArray[np.int64]) -> int:
+        """Set the voxels first (3,) <= index <= last to unknown; returns how many were observed."""
+        import warp as wp
+
+        pool, device = self._pool, self._launcher.device
+        lower = unpack_keys(pool.host("keys")) * BRICK_EDGE
+        touched = ((lower <= last) & (lower + BRICK_EDGE > first)).all(axis=1)
+        whole = ((lower >= first) & (lower + BRICK_EDGE - 1 <= last)).all(axis=1)
+        pool.expand(np.flatnonzero(touched & ~whole & ~np.isnan(pool.host("value"))))
+        slots = np.flatnonzero(touched)
+        removed, left = (wp.zeros(len(slots), dtype=wp.int32, device=device) for _ in range(2))
+        box = [wp.vec3i(*first.tolist()), wp.vec3i(*last.tolist())]
+        inputs = [pool.struct, pool.on_device(slots, np.int32), *box, removed, left]
+        self._launcher.run(pool.kernels.clear_box, len(slots), inputs)
+        gone = removed.numpy()
+        emptied = slots[(gone > 0) & (left.numpy() == 0)]
+        if len(emptied):
+            pool.free(emptied)
+        pool.struct.revision += 1
+        return int(gone.sum())
