@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.datasets import FolderWriter
+from embodmem.spatial.octree import decode_bricks
 from embodmem.types import Event, Percept
 from tests.embodmem.spatial.scene_room import Box, eyes, percept, room
 

@@ -11,9 +11,10 @@ import numpy as np
 
 from embodmem.config import SpatialConfig
 from embodmem.errors import InvalidInput
+from embodmem.spatial.octree.brick_map import Bricks
 from embodmem.spatial.octree.files.octomap_read import read_octomap
 from embodmem.spatial.octree.files.octomap_write import binary_stream, bt_file, full_stream, ot_file
-from embodmem.spatial.octree.octree import Bricks, Octree
+from embodmem.spatial.octree.octree import Octree
 from embodmem.types import check_stamp
 
 __all__ = ["MAP_FORMATS", "load_map", "read_map", "save_map"]
