@@ -30,7 +30,7 @@ def decay(pool: BrickPool, slots: Slots, since_ns: int, now_ns: int, half_life_s
     rule = kernels_decay.Decay()
     rule.now = pool.tick_of(now_ns)
     rule.done = since_ns // TICK_NS - (pool.base or 0)
-    rule.half_life, rule.least, rule.occupied = half_life_s * 1e9 / TICK_NS, least, pool.occupied
+    rule.half_life, rule.least, rule.occupied = half_life_s * 1e9 / TICK_NS, least, pool.struct.occupied
     left = wp.empty(len(slots), dtype=wp.int32, device=pool.launcher.device)
     inputs = [pool.struct, rule, pool.on_device(slots, np.int32), left]
     pool.launcher.share(kernels_decay.decay_bricks, len(slots), 1, inputs)
@@ -104,5 +104,5 @@ def least_useful(
     distance = np.linalg.norm(middle - np.asarray(here, dtype=np.float64), axis=1) / 10.0
     age = np.maximum(now_ns - pool.host("last_seen")[slots], 0) / 60e9
     with np.errstate(invalid="ignore"):
-        worth = (high[slots] > pool.occupied) - distance - age
+        worth = (high[slots] > pool.struct.occupied) - distance - age
     return slots[np.argsort(worth, kind="stable")[:count]]

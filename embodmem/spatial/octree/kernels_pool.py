@@ -53,6 +53,7 @@ class Pool:
     free_blocks: wp.array(dtype=wp.int32)
     counters: wp.array(dtype=wp.int32)  # slots in use, bricks refused because the pool was full, free blocks
     revision: wp.int32  # counts the calls that may change the map
+    occupied: float  # log-odds above which a voxel is occupied
 
 
 @wp.struct

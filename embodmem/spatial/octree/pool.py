@@ -49,7 +49,6 @@ class BrickPool:
         from embodmem.spatial.octree import kernels_pool as kernels
 
         self.kernels = kernels_bricks
-        self.occupied = occupied
         self.launcher = launcher
         self.blocks = blocks
         self.capacity = slots = SLOTS_PER_BLOCK * blocks
@@ -68,6 +67,7 @@ class BrickPool:
         pool.free_blocks = wp.array(np.arange(blocks, dtype=np.int32)[::-1].copy(), device=device)
         pool.counters = wp.array(np.array([0, 0, blocks], dtype=np.int32), device=device)
         pool.revision = 1
+        pool.occupied = occupied
         self._freed: dict[int, Keys] = {state: np.empty(0, np.int64) for state in (_CHANGED, _BEING_SAVED)}
         self.base: int | None = None  # ticks are counted from here; None until something was observed
         self.used = 0
