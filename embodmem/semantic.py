@@ -4,6 +4,8 @@ Every fact has two time axes (Snodgrass, "Developing Time-Oriented Database Appl
 `valid_from_ns .. valid_until_ns` is when it held in the world, `known_from_ns .. known_until_ns` is when this memory
 believed so. Nothing is overwritten: what changes is closed and written anew, so that both "where was it on Monday?"
 and "what did we believe on Monday?" keep their answers.
+
+The memory learns one thing after another: its second axis never runs back, whatever the clocks of those who tell it.
 """
 
 from __future__ import annotations
@@ -68,6 +70,12 @@ class SemanticMemory(RecordMemory):
     def __init__(self, records: Records, config: SemanticConfig | None = None) -> None:
         super().__init__(records)
         self.config = config or SemanticConfig()
+        self._learnt_ns: int | None = None  # when anything was learnt last; None: read it from the file
+        self.store.after_rollback.append(self.reload)
+
+    def reload(self) -> None:
+        """Read again from the file when anything was learnt last."""
+        self._learnt_ns = None
 
     def apply(self, experience: Percept | Event, names: Mapping[str, str] | None = None) -> list[str]:
         """Facts that an event states by itself: who picks a thing holds it, until it is placed or dropped.
@@ -110,15 +118,17 @@ class SemanticMemory(RecordMemory):
     ) -> str:
         """State that something holds from a time on.
 
-        Stating again what already holds changes nothing. A new object of a single-valued relation supersedes the old
-        one: the old fact is closed at `valid_from_ns` and stays in the history.
+        Stating again what already holds changes nothing. A new object of a single-valued relation supersedes what was
+        believed of it from `valid_from_ns` on, be that a fact that holds or, where this is learnt late, one that ended
+        since: the old belief is closed and stays in the history, and what it said of the time before is stated anew.
 
         Args:
             subject: Id or name.
             relation: The relation.
             object: Id or name.
             valid_from_ns: Since when it holds in the world, ns.
-            known_from_ns: When the memory learnt it, ns; None takes `valid_from_ns`.
+            known_from_ns: When the memory learnt it, ns; None takes `valid_from_ns`. A time before what was learnt last
+                counts as that time.
             confidence: 0..1.
             names: Words for subject and object, where these are ids.
             position: (3,) metres in the world, where the subject is.
@@ -139,10 +149,14 @@ class SemanticMemory(RecordMemory):
         known_ns = valid_from_ns if known_from_ns is None else check_stamp(known_from_ns, "known_from_ns")
         subject_name, object_name = names or (subject, object)
         with self.store.transaction():
-            for old in self._current(subject):
-                if (old.relation, old.object) == (relation, object):
+            known_ns = self._learn(known_ns)
+            believed = self._believed_after(subject, valid_from_ns)
+            same = [old for old in believed if (old.relation, old.object) == (relation, object)]
+            for old in same:
+                if old.valid_until_ns is None:
                     return old.id
-                if self._excludes(relation, old.relation):
+            for old in believed:
+                if old in same or self._excludes(relation, old.relation):
                     self._close(old, valid_from_ns, known_ns)
             record = Record(
                 kind="fact",
@@ -157,10 +171,21 @@ class SemanticMemory(RecordMemory):
             return self._insert(record, (subject, relation, object, valid_from_ns, None, known_ns, None, confidence))
 
     def retract(self, subject: str, relation: str, *, until_ns: int, known_ns: int | None = None) -> int:
-        """State that a relation of a subject ended; returns how many facts were closed."""
+        """State that a relation of a subject ended; returns how many facts were closed.
+
+        Args:
+            subject: Id or name.
+            relation: The relation.
+            until_ns: When it ended in the world, ns; a fact that began later is not believed any more.
+            known_ns: When the memory learnt it, as `known_from_ns` of `assert_fact`; None takes `until_ns`.
+
+        Raises:
+            InvalidInput: A time is no whole number of ns.
+        """
         until_ns = check_stamp(until_ns, "until_ns")
         known_ns = until_ns if known_ns is None else check_stamp(known_ns, "known_ns")
         with self.store.transaction():
+            known_ns = self._learn(known_ns)
             ended = [fact for fact in self._current(subject) if fact.relation == relation]
             for fact in ended:
                 self._close(fact, until_ns, known_ns)
@@ -171,20 +196,37 @@ class SemanticMemory(RecordMemory):
             return relation in self.config.single_valued
         return any(relation in group and old in group for group in self.config.exclusive)
 
+    def _learn(self, known_ns: int) -> int:
+        """When something counts as learnt: not before what was learnt last, so that no belief ends before it began."""
+        if self._learnt_ns is None:
+            with self.store.read() as db:
+                newest = db.execute("SELECT max(known_from_ns), max(known_until_ns) FROM fact").fetchone()
+            self._learnt_ns = max((ns for ns in newest if ns is not None), default=0)
+        self._learnt_ns = max(self._learnt_ns, known_ns)
+        return self._learnt_ns
+
     def _current(self, subject: str) -> list[Fact]:
         return self._select("f.subject = ? AND f.known_until_ns IS NULL AND f.valid_until_ns IS NULL", (subject,))
 
+    def _believed_after(self, subject: str, valid_ns: int) -> list[Fact]:
+        """What is believed to hold, or to have held, at some time after `valid_ns`."""
+        condition = "f.subject = ? AND f.known_until_ns IS NULL AND ifnull(f.valid_until_ns > ?, 1)"
+        return self._select(condition, (subject, valid_ns))
+
     def _close(self, fact: Fact, until_ns: int, known_ns: int) -> None:
-        """The belief that it still holds ends; the belief that it held until then begins."""
+        """The belief that it holds, or held for longer, ends; the belief that it held until then begins.
+
+        Where it would have held for no time at all, nothing is believed of it any more.
+        """
         number = int(fact.id.partition(":")[2])
-        if until_ns < fact.valid_from_ns:
-            until_ns = fact.valid_from_ns
         with self.store.transaction() as db:
             row = db.execute("SELECT label, x, y, z FROM record WHERE id = ?", (number,)).fetchone()
             tags = [tag for (tag,) in db.execute("SELECT tag FROM record_tag WHERE id = ?", (number,))]
             evidence = [ref for (ref,) in db.execute("SELECT ref FROM record_link WHERE id = ?", (number,))]
             db.execute("UPDATE fact SET known_until_ns = ? WHERE id = ?", (known_ns, number))
             db.execute("UPDATE record SET live = 0 WHERE id = ?", (number,))
+            if until_ns <= fact.valid_from_ns:
+                return
             record = Record(
                 kind="fact",
                 label=row[0],
