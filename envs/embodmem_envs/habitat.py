@@ -50,8 +50,9 @@ def import_habitat() -> Any:
     except ModuleNotFoundError as error:
         missing = MissingDependency("habitat-sim", "sim", "HabitatEnv")
         missing.msg = (  # what an ImportError shows
-            "HabitatEnv needs habitat-sim, which is not installed and has no wheel: conda install habitat-sim=0.3.3 "
-            'headless withbullet -c conda-forge -c aihabitat, then pip install "embodmem[sim]" in that environment'
+            "HabitatEnv needs habitat-sim, which is not installed and has no wheel: in a conda environment of Python "
+            "3.10 to 3.12, conda install habitat-sim=0.3.4 headless withbullet -c conda-forge -c aihabitat, then "
+            'pip install "embodmem[sim]"'
         )
         raise missing from error
     return habitat_sim
@@ -140,16 +141,25 @@ class HabitatAdapter:
         regions = getattr(getattr(env.unwrapped.sim, "semantic_scene", None), "regions", None) or ()
         found = []
         for region in regions:
-            centre, half = np.asarray(region.aabb.center), np.asarray(region.aabb.sizes) / 2
+            centre, size = _centre_and_size(region.aabb)
+            half = size / 2
             ends = from_habitat(np.stack([centre - half, centre + half]))
             if region.category is not None and (half > 0).all():
                 found.append((str(region.category.name()), ends.min(axis=0), ends.max(axis=0)))
         return tuple(found)
 
 
+def _centre_and_size(aabb: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Centre and size (3,) of a box, metres: Magnum's Range3D since habitat-sim 0.3.3, Eigen's before it."""
+    if hasattr(aabb, "sizes"):
+        return np.array(aabb.center, dtype=np.float64), np.array(aabb.sizes, dtype=np.float64)
+    return np.array(aabb.center(), dtype=np.float64), np.array(aabb.size(), dtype=np.float64)
+
+
 def labels_of(sim: Any) -> dict[int, str]:
-    """Semantic id -> category of the objects of an annotated scene."""
-    objects = [item for item in sim.semantic_scene.objects if item is not None and item.category is not None]
+    """Semantic id -> category of the objects of an annotated scene; {} where there is none."""
+    found = getattr(sim.semantic_scene, "objects", None) or ()
+    objects = [item for item in found if item is not None and item.category is not None]
     return {int(item.semantic_id): str(item.category.name()) for item in objects}
 
 
@@ -167,12 +177,13 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         height: Rows of the images, px.
         hfov_deg: Horizontal field of view, degrees.
         eye_m: Height of the sensors over the floor, metres.
-        gpu_device_id: The GPU that draws; -1 draws in software.
+        gpu_device_id: The GPU that draws; -1 takes what EGL offers first, which is software where there is no GPU.
         max_steps: Steps after which an episode is truncated.
 
     Raises:
         MissingDependency: habitat-sim is not installed.
         InvalidInput: There is no such scene.
+        EmbodmemError: habitat-sim cannot put a thing in, or finds no floor to walk on.
     """
 
     metadata = {"render_modes": []}
@@ -205,7 +216,7 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
         self.sim: Any = habitat.Simulator(habitat.Configuration(settings, [agent]))
         things = path.with_name("things.json")
         self.labels = self._furnish(things) if things.is_file() else labels_of(self.sim)
-        self._make_navmesh(agent)
+        self._make_navmesh(agent, path)
         self.action_space = spaces.Discrete(len(ACTIONS))
         self.observation_space = spaces.Dict(
             {
@@ -300,12 +311,13 @@ class HabitatEnv(gymnasium.Env[dict[str, Any], Any]):
             labels[int(thing["instance_id"])] = str(thing["label"])
         return labels
 
-    def _make_navmesh(self, agent: Any) -> None:
+    def _make_navmesh(self, agent: Any, scene: Path) -> None:
         settings = self._habitat.NavMeshSettings()
         settings.set_defaults()
         settings.agent_height, settings.agent_radius = agent.height, agent.radius
         settings.include_static_objects = True
-        self.sim.recompute_navmesh(self.sim.pathfinder, settings)
+        if not self.sim.recompute_navmesh(self.sim.pathfinder, settings):
+            raise EmbodmemError(f"habitat: habitat-sim finds no floor to walk on in {scene}; is its up the scene's up?")
 
     def _observe(self, raw: Mapping[str, Any]) -> dict[str, Any]:
         return {

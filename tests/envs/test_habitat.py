@@ -125,6 +125,27 @@ def test_labels_of_an_annotated_scene() -> None:
     category = SimpleNamespace(name=lambda: "sofa")
     items = [None, SimpleNamespace(semantic_id=3, category=category), SimpleNamespace(semantic_id=4, category=None)]
     assert labels_of(SimpleNamespace(semantic_scene=SimpleNamespace(objects=items))) == {3: "sofa"}
+    assert labels_of(SimpleNamespace(semantic_scene=None)) == {}
+
+
+@pytest.mark.parametrize(
+    "box",
+    [
+        lambda centre, size: SimpleNamespace(center=lambda: centre, size=lambda: size),  # magnum's Range3D, 0.3.3
+        lambda centre, size: SimpleNamespace(center=np.array(centre), sizes=np.array(size)),  # Eigen's, before it
+    ],
+)
+def test_rooms_of_an_annotated_scene(box: Any) -> None:
+    def region(name: str | None, centre: Any, size: Any) -> SimpleNamespace:
+        category = None if name is None else SimpleNamespace(name=lambda: name)
+        return SimpleNamespace(category=category, aabb=box(centre, size))
+
+    regions = [region("kitchen", (1.0, 1.25, -4.0), (2.0, 2.5, 3.0)), region(None, (0, 0, 0), (1, 1, 1))]
+    regions.append(region("nothing", (0.0, 0.0, 0.0), (0.0, 1.0, 1.0)))
+    env = SimpleNamespace(sim=SimpleNamespace(semantic_scene=SimpleNamespace(regions=regions)))
+    env.unwrapped = env
+    ((name, low, high),) = HabitatAdapter().rooms(env)
+    assert name == "kitchen" and np.allclose(low, [0, 2.5, 0]) and np.allclose(high, [2, 5.5, 2.5])
 
 
 def test_habitat_missing_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
