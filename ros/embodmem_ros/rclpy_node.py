@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import rclpy
@@ -41,10 +43,28 @@ def _descriptor(parameter: Parameter) -> ParameterDescriptor:
     return descriptor
 
 
+Transition = Callable[["MemoryNode", State], TransitionCallbackReturn]
+
+
+def _told(transition: Transition) -> Transition:
+    """Log an error in a transition: rclpy only takes it for the result ERROR."""
+
+    @wraps(transition)
+    def run(self: MemoryNode, state: State) -> TransitionCallbackReturn:
+        try:
+            return transition(self, state)
+        except Exception as error:  # whatever it is, on_error cleans up
+            self.get_logger().error(f"{transition.__name__}: {type(error).__name__}: {error}")
+            return TransitionCallbackReturn.ERROR
+
+    return run
+
+
 class MemoryNode(LifecycleNode):  # type: ignore[misc]
     """Unconfigured: parameters only. Inactive: the memory is open and answers. Active: it takes in and gives out.
 
-    Parameters are read when it is configured; quality of service can be overridden per topic in the way of ROS
+    An error in the handler of a message, a request or the timer is logged and stops nothing: an executor would end the
+    process. Parameters are read when it is configured; quality of service can be overridden per topic in the way of ROS
     (`qos_overrides./topic.subscription.reliability`).
     """
 
@@ -64,6 +84,7 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
         self._listening: list[Any] = []
         self._timer: Any = None
 
+    @_told
     def on_configure(self, state: State) -> TransitionCallbackReturn:
         """Open the memory, make publishers and services."""
         values = {p.name: self.get_parameter(p.name).value for p in self._parameters_known}
@@ -84,17 +105,12 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
             )
             self._outputs[output.name] = (publisher, kind)
         for service in ports.services(self._service):
-            handler = service.handler
-
-            def answer(request: Any, response: Any, handler: Any = handler) -> Any:
-                return fill(response, handler(request), get_message)
-
-            made = self.create_service(
-                get_service(service.type), service.name, answer, callback_group=self._group_answers
-            )
+            kind, answer = get_service(service.type), self._answerer(service)
+            made = self.create_service(kind, service.name, answer, callback_group=self._group_answers)
             self._answering.append(made)
         return TransitionCallbackReturn.SUCCESS
 
+    @_told
     def on_activate(self, state: State) -> TransitionCallbackReturn:
         """Listen to the sensors, and give out what changes."""
         assert self._service is not None
@@ -105,22 +121,47 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
                 self.create_subscription(
                     get_message(item.type),
                     item.topic,
-                    item.handler,
+                    self._guarded(item.topic, item.handler),
                     _qos(item.qos),
                     callback_group=self._group_sensors,
                     qos_overriding_options=overriding,
                 )
             )
         period_s = self._service.config.output.period_s
-        self._timer = self.create_timer(period_s, self._publish, callback_group=self._group_output)
+        publish = self._guarded("giving out", self._publish)
+        self._timer = self.create_timer(period_s, publish, callback_group=self._group_output)
         return super().on_activate(state)
 
+    def _guarded(self, what: str, call: Callable[..., None]) -> Callable[..., None]:
+        def run(*arguments: Any) -> None:
+            try:
+                call(*arguments)
+            except Exception as error:  # whatever a handler does, the others go on
+                self.get_logger().error(f"{what}: {type(error).__name__}: {error}", throttle_duration_sec=1.0)
+
+        return run
+
+    def _answerer(self, service: ports.Service) -> Callable[[Any, Any], Any]:
+        def answer(request: Any, response: Any) -> Any:
+            try:
+                return fill(response, service.handler(request), get_message)
+            except Exception as error:  # the caller is told, and waits for nothing
+                self.get_logger().error(f"{service.name}: {type(error).__name__}: {error}")
+                response.success, response.message = False, f"{type(error).__name__}: {error}"
+                return response
+
+        return answer
+
     def _publish(self) -> None:
-        if self._service is not None:
-            for name, content in self._service.publications().items():
-                publisher, kind = self._outputs[name]
+        service, outputs = self._service, dict(self._outputs)  # a transition may take them away meanwhile
+        if service is None:
+            return
+        for name, content in service.publications().items():
+            if name in outputs:
+                publisher, kind = outputs[name]
                 publisher.publish(fill(kind(), content, get_message))
 
+    @_told
     def on_deactivate(self, state: State) -> TransitionCallbackReturn:
         """Stop listening; what came is written."""
         self._silence()
@@ -128,16 +169,19 @@ class MemoryNode(LifecycleNode):  # type: ignore[misc]
             self._service.close()
         return super().on_deactivate(state)
 
+    @_told
     def on_cleanup(self, state: State) -> TransitionCallbackReturn:
         """Close the memory."""
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
+    @_told
     def on_shutdown(self, state: State) -> TransitionCallbackReturn:
         """Close the memory."""
         self._close()
         return TransitionCallbackReturn.SUCCESS
 
+    @_told
     def on_error(self, state: State) -> TransitionCallbackReturn:
         """Close the memory; the node can be configured again."""
         self._close()

@@ -15,9 +15,12 @@ pytest.importorskip("cyclonedds")
 
 from embodmem.errors import ConfigError, InvalidInput, MissingDependency
 from embodmem_ros import messages
+from embodmem_ros.bag_messages import decode
 from embodmem_ros.dds import Participant, ServiceTimeout
-from embodmem_ros.dds.types import type_hash, wire_type
-from embodmem_ros.ports import Qos
+from embodmem_ros.dds.participant import _domains
+from embodmem_ros.dds.peers import told_by
+from embodmem_ros.dds.types import sample, type_hash, wire_type
+from embodmem_ros.ports import SERVICE_QOS, Qos
 from tests.ros import room
 
 DOMAIN = room.domain(0)
@@ -85,8 +88,8 @@ def test_services_speak_as_rmw_cyclonedds(pair: tuple[Participant, Participant])
     talker, listener = pair
     kind, heard, replied = "embodmem_msgs/srv/Recall", [], []  # type: ignore[var-annotated]
     talker.serve("/robot/recall", kind, lambda request: {"success": True, "message": request.text})
-    listener._reader("rq/robot/recallRequest", f"{kind}_Request", RELIABLE, heard.append, "", True)
-    listener._reader("rr/robot/recallReply", f"{kind}_Response", RELIABLE, replied.append, "", True)
+    listener._reader("rq/robot/recallRequest", f"{kind}_Request", RELIABLE, lambda raw, _: heard.append(raw), "", True)
+    listener._reader("rr/robot/recallReply", f"{kind}_Response", RELIABLE, lambda raw, _: replied.append(raw), "", True)
     client = listener.client("/robot/recall", kind)
     until(client.is_ready)
     for _ in range(2):
@@ -102,6 +105,22 @@ def test_services_speak_as_rmw_cyclonedds(pair: tuple[Participant, Participant])
     types = {endpoint: wire_type(f"{kind}_{endpoint}", True).__idl_typename__ for endpoint in ("Request", "Response")}
     assert types["Request"].replace(".", "::") == "embodmem_msgs::srv::dds_::Recall_Request_"
     assert types["Response"].replace(".", "::") == "embodmem_msgs::srv::dds_::Recall_Response_"
+
+
+def test_an_answer_waits_for_a_client_whose_ear_is_found_late(pair: tuple[Participant, Participant]) -> None:
+    """Requests and replies are discovered apart: here the reader of replies comes 50 ms after the request."""
+    talker, listener = pair
+    kind, replied, data = "std_srvs/srv/Trigger", [], "clientid=1.2.3;"  # type: ignore[var-annotated]
+    talker.serve("/save", kind, lambda request: {"success": True})
+    writer, wire = listener._writer("rq/saveRequest", f"{kind}_Request", SERVICE_QOS, data, True)
+    until(lambda: len(writer.get_matched_subscriptions()) == 1)
+    time.sleep(0.1)  # the service's reader has found the writer, too
+    writer.write(sample(wire, b"\x00\x01\x00\x00" + struct.pack("<QqB", 7, 1, 0)))
+    time.sleep(0.05)
+    late = lambda raw, _: replied.append(raw)  # noqa: E731
+    listener._reader("rr/saveReply", f"{kind}_Response", SERVICE_QOS, late, data, True)
+    until(lambda: len(replied) == 1)
+    assert struct.unpack_from("<QqB", replied[0], 4) == (7, 1, 1)
 
 
 def test_an_error_in_a_handler_stops_nothing() -> None:
@@ -146,6 +165,59 @@ def test_nodes_names_and_hashes_are_in_the_graph(pair: tuple[Participant, Partic
         "RIHS01_d31d41a9a4c4bc8eae9be757b0beed306564f7526c88ea6a4588fb9582527d47"
     )
     assert publisher.subscribers() == 0
+
+
+def test_the_graph_says_whose_endpoints_they_are(pair: tuple[Participant, Participant]) -> None:
+    """What rmw_dds_common joins: the gids of `ros_discovery_info` with the keys of DDS' own discovery."""
+    from cyclonedds.builtin import BuiltinDataReader, BuiltinTopicDcpsPublication, BuiltinTopicDcpsSubscription
+
+    talker, listener = pair
+    kind, latest = "rmw_dds_common/msg/ParticipantEntitiesInfo", {}  # type: ignore[var-annotated]
+
+    def heard(raw: bytes, _: int) -> None:
+        info = decode(kind, raw)
+        latest[bytes(info.gid.data)] = info.node_entities_info_seq
+
+    listener._reader("ros_discovery_info", kind, Qos(True, True, 100), heard, listed=False)
+    image = talker.publisher("/image", "sensor_msgs/msg/Image", RELIABLE)
+    talker.subscribe("/told", "std_msgs/msg/String", print, RELIABLE)
+    talker.serve("/save", "std_srvs/srv/Trigger", lambda request: {"success": True})
+    me = talker._participant.get_guid().bytes
+    seen: dict[str, dict[str, object]] = {"writer": {}, "reader": {}}
+    builtin = {"writer": BuiltinTopicDcpsPublication, "reader": BuiltinTopicDcpsSubscription}
+    readers = {what: BuiltinDataReader(listener._participant, topic) for what, topic in builtin.items()}
+    topics = {"writer": {"rt/image", "rr/saveReply"}, "reader": {"rt/told", "rq/saveRequest"}}
+
+    def complete() -> bool:
+        for what, reader in readers.items():
+            seen[what] |= {e.topic_name: e for e in reader.take(100) if e.participant_key.bytes == me}
+        listed = latest.get(me, [])
+        return all(topics[what] <= set(seen[what]) for what in topics) and bool(listed) and (
+            len(listed[0].reader_gid_seq), len(listed[0].writer_gid_seq)
+        ) == (2, 2)  # fmt: skip
+
+    until(complete)
+    (node,) = latest[me]
+    assert image.subscribers() == 0
+    assert (node.node_namespace, node.node_name) == ("/", "talker")
+    for what, gids in (("reader", node.reader_gid_seq), ("writer", node.writer_gid_seq)):
+        wanted = {seen[what][topic].key.bytes for topic in topics[what]}  # type: ignore[attr-defined]
+        assert {bytes(gid.data) for gid in gids} == wanted
+    pair_of = [told_by(seen[what][topic], "serviceid") for what, topic in (("writer", "rr/saveReply"),
+                                                                          ("reader", "rq/saveRequest"))]  # fmt: skip
+    assert pair_of[0] is not None and pair_of[0] == pair_of[1]
+    assert told_by(seen["reader"]["rq/saveRequest"], "typehash") == type_hash("std_srvs/srv/Trigger_Request")
+
+
+@pytest.mark.parametrize(
+    "name, value", [("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST"), ("ROS_LOCALHOST_ONLY", "1"), ("X", "1")]
+)
+def test_the_environment_says_how_far_to_look(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    _domains.pop(DOMAIN + 100, None)
+    with Participant("near", domain_id=DOMAIN + 100):
+        assert (DOMAIN + 100 in _domains) == (name != "X")
+    _domains.pop(DOMAIN + 100, None)
 
 
 def test_bad_names_and_types_are_refused(pair: tuple[Participant, Participant]) -> None:

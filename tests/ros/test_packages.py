@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,7 +76,7 @@ def test_the_node_depends_on_every_package_of_its_messages() -> None:
         for node in ast.walk(ast.parse((ROS / path).read_text()))
         if isinstance(node, ast.ImportFrom)
     }
-    assert imported - {"__future__", "typing", "embodmem", "embodmem_ros"} <= depends
+    assert imported - {"embodmem", "embodmem_ros"} - sys.stdlib_module_names <= depends
 
 
 def test_every_definition_is_generated_and_every_file_installed() -> None:
@@ -90,17 +91,36 @@ def test_every_definition_is_generated_and_every_file_installed() -> None:
     assert "install_scripts=$base/lib/embodmem_node" in (node / "setup.cfg").read_text()
 
 
+def colcon(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run colcon, with its logs and its home in a folder."""
+    found = shutil.which("colcon")
+    if found is None:
+        pytest.skip("colcon is not on the PATH (it pins setuptools, and lives in an environment of its own)")
+    command = [found, "--log-base", str(home / "log"), *arguments]
+    unset = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=180, cwd=home, env={**unset, "HOME": str(home)}
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_colcon_builds_the_node_where_ros_looks_for_it(tmp_path: Path) -> None:
+    shutil.copytree(ROS / "embodmem_node", tmp_path / "src" / "embodmem_node")
+    colcon(tmp_path, "build", "--base-paths", "src")
+    prefix = tmp_path / "install" / "embodmem_node"
+    assert (prefix / "share" / "ament_index" / "resource_index" / "packages" / "embodmem_node").is_file()
+    for name in ("package.xml", "launch/memory.launch.py", "config/memory.yaml"):
+        assert (prefix / "share" / "embodmem_node" / name).is_file(), name
+    program = prefix / "lib" / "embodmem_node" / "memory"
+    # The Python of an environment that is active when it starts, and not the one that colcon runs in.
+    assert program.read_text().splitlines()[0] == "#!/usr/bin/env python3" and os.access(program, os.X_OK)
+
+
 def test_colcon_finds_both_packages(tmp_path: Path) -> None:
     for name in ("setup.py", "setup.cfg", "package.xml"):
         assert not (ROOT / name).exists(), f"with {name} in the root colcon would not look further"
-    colcon = shutil.which("colcon")
-    if colcon is None:
-        pytest.skip("colcon is not on the PATH (it pins setuptools, and lives in an environment of its own)")
-    command = [colcon, "--log-base", str(tmp_path), "list", "--base-paths", str(ROOT)]
-    listed = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env={**os.environ, "HOME": str(tmp_path)}
-    )
-    assert listed.returncode == 0, listed.stderr
+    listed = colcon(tmp_path, "list", "--base-paths", str(ROOT))
     rows = [line.split("\t") for line in listed.stdout.splitlines()]
     ours = {row[0]: row[2] for row in rows if row[0].startswith("embodmem")}
     assert ours == {"embodmem_msgs": "(ros.ament_cmake)", "embodmem_node": "(ros.ament_python)"}

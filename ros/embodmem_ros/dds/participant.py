@@ -16,6 +16,7 @@ from typing import Any
 
 from embodmem.errors import ConfigError, EmbodmemError, InvalidInput
 from embodmem_ros.bag_messages import decode, encode
+from embodmem_ros.dds.peers import await_reply_reader
 from embodmem_ros.dds.types import require_cyclonedds, sample, type_hash, wire_type
 from embodmem_ros.messages import Plain
 from embodmem_ros.ports import SERVICE_QOS, Qos
@@ -32,6 +33,8 @@ _LOCALHOST = """<CycloneDDS><Domain>
 <Peers><Peer address="localhost"/></Peers></Discovery>
 </Domain></CycloneDDS>,"""
 _domains: dict[int, Any] = {}
+_Take = Callable[[bytes, int], None]
+"""What takes a message: its bytes, and the handle of the writer that it came from."""
 
 
 class ServiceTimeout(EmbodmemError, TimeoutError):
@@ -47,8 +50,9 @@ def _join(domain_id: int | None, localhost_only: bool) -> Any:
     if not text.isdigit() or int(text) > 232:  # RTPS has no ports for more
         raise ConfigError(f"ROS_DOMAIN_ID: wanted 0..232, got {text!r}")
     domain = int(text)
+    told = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE") == "LOCALHOST" or os.environ.get("ROS_LOCALHOST_ONLY") == "1"
     try:
-        if localhost_only and domain not in _domains:
+        if (localhost_only or told) and domain not in _domains:
             _domains[domain] = Domain(domain, _LOCALHOST + os.environ.get("CYCLONEDDS_URI", ""))
         return DomainParticipant(domain, DdsQos(Policy.Userdata(b"enclave=/;")))
     except DDSException as error:
@@ -112,7 +116,7 @@ class Client:
         self._came = threading.Condition()
         self._reader = node._reader(f"rr{name}Reply", reply, SERVICE_QOS, self._on_reply, data, True)
 
-    def _on_reply(self, raw: bytes) -> None:
+    def _on_reply(self, raw: bytes, source: int) -> None:
         guid, number = _HEADER.unpack_from(raw, 4)
         if guid == self._guid:
             with self._came:
@@ -149,7 +153,7 @@ class Participant:
         namespace: Its namespace.
         domain_id: ROS_DOMAIN_ID; None takes that variable of the environment, or 0.
         localhost_only: Find only nodes on this machine, without multicast, as ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST
-            does. CYCLONEDDS_URI holds in any case, if set.
+            does, which holds here, too. CYCLONEDDS_URI holds in any case, if set.
         log: Told about errors in handlers.
 
     Raises:
@@ -210,7 +214,7 @@ class Participant:
         topic: str,
         type_name: str,
         qos: Qos,
-        handler: Callable[[bytes], None],
+        handler: _Take,
         data: str = "",
         with_header: bool = False,
         listed: bool = True,
@@ -245,7 +249,7 @@ class Participant:
             info = {"gid": {"data": self._participant.get_guid().bytes}, "node_entities_info_seq": [entry]}
             self._discovery.write(sample(self._discovery_wire, encode(_DISCOVERY_TYPE, info)))
 
-    def _on_discovery(self, raw: bytes) -> None:
+    def _on_discovery(self, raw: bytes, source: int) -> None:
         info = decode(_DISCOVERY_TYPE, raw)
         names = {f"{n.node_namespace.rstrip('/')}/{n.node_name}" for n in info.node_entities_info_seq}
         with self._lock:
@@ -264,7 +268,7 @@ class Participant:
     def subscribe(self, topic: str, type_name: str, handler: Callable[[Any], None], qos: Qos) -> Any:
         """Call a handler with each message of a topic; its arrays are views of the received bytes."""
         _check_name(topic)
-        return self._reader(f"rt{topic}", type_name, qos, lambda raw: handler(decode(type_name, raw)))
+        return self._reader(f"rt{topic}", type_name, qos, lambda raw, source: handler(decode(type_name, raw)))
 
     def serve(self, name: str, service_type: str, handler: Callable[[Any], Plain]) -> None:
         """Answer a service: the handler takes a request and gives nested plain values."""
@@ -273,12 +277,18 @@ class Participant:
         reply_type = f"{service_type}_Response"
         writer, wire = self._writer(f"rr{name}Reply", reply_type, SERVICE_QOS, data, True)
 
-        def on_request(raw: bytes) -> None:
-            request = decode(f"{service_type}_Request", raw[:4] + raw[4 + _HEADER.size :])
+        request_type, ready = f"{service_type}_Request", threading.Event()
+
+        def on_request(raw: bytes, source: int) -> None:
+            ready.wait()  # the first request may come before `reader` is bound
+            request = decode(request_type, raw[:4] + raw[4 + _HEADER.size :])
             reply = bytes(encode(reply_type, handler(request)))
+            if not await_reply_reader(reader, writer, source):
+                self._log(f"{name}: the client of a request does not listen to its answer")
             writer.write(sample(wire, reply[:4] + raw[4 : 4 + _HEADER.size] + reply[4:]))
 
-        self._reader(f"rq{name}Request", f"{service_type}_Request", SERVICE_QOS, on_request, data, True)
+        reader = self._reader(f"rq{name}Request", request_type, SERVICE_QOS, on_request, data, True)
+        ready.set()
 
     def client(self, name: str, service_type: str) -> Client:
         """Make a client of a service."""
@@ -310,7 +320,7 @@ class _Dispatch:
         from cyclonedds.core import GuardCondition, WaitSet
 
         self._log = log
-        self._readers: list[tuple[str, Any, Callable[[bytes], None]]] = []
+        self._readers: list[tuple[str, Any, _Take]] = []
         self._waitset = WaitSet(participant)
         self._guard = GuardCondition(participant)  # wakes the thread: another reader, or the end
         self._waitset.attach(self._guard)
@@ -319,7 +329,7 @@ class _Dispatch:
         self._thread = threading.Thread(target=self._run, name=f"embodmem-dds-{name}", daemon=True)
         self._thread.start()
 
-    def add(self, topic: str, reader: Any, handler: Callable[[bytes], None]) -> None:
+    def add(self, topic: str, reader: Any, handler: _Take) -> None:
         from cyclonedds.core import InstanceState, ReadCondition, SampleState, ViewState
 
         condition = ReadCondition(reader, SampleState.NotRead | ViewState.Any | InstanceState.Any)
@@ -337,14 +347,14 @@ class _Dispatch:
             for topic, reader, handler in readers:
                 self._drain(topic, reader, handler)
 
-    def _drain(self, topic: str, reader: Any, handler: Callable[[bytes], None]) -> None:
+    def _drain(self, topic: str, reader: Any, handler: _Take) -> None:
         while not self._closed:
             samples = reader.take(_TAKE)
             for item in samples:
                 if not hasattr(item, "raw"):
                     continue  # a writer went away
                 try:
-                    handler(item.raw)
+                    handler(item.raw, item.sample_info.publication_handle)
                 except Exception as error:  # whatever a handler does, the other topics go on
                     self._log(f"{topic}: {type(error).__name__}: {error}")
             if len(samples) < _TAKE:
