@@ -36,5 +36,6 @@ def run(config_file: Path | None, memory_file: Path | None, log: Callable[[str],
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-        counters = node.service.counters()
-    log(f"stopped: {counters['written']} views written, {node.service.counters()['waiting']} waiting")
+    counters, lost = node.service.counters(), node.service.lost()
+    told = "; lost: " + ", ".join(f"{n} {kind}" for kind, n in lost.items()) if lost else ""
+    log(f"stopped: {counters['written']} views written, {counters['waiting']} waiting{told}")

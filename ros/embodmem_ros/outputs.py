@@ -111,9 +111,8 @@ def _marker(kind: int, namespace: str, number: int, place: NDArray[Any], stamp_n
     }
 
 
-def diagnostics(name: str, memory: EmbodiedMemory, counters: dict[str, int], stamp_ns: int) -> Plain:
-    """diagnostic_msgs/DiagnosticArray: a warning when views were dropped, else all is well."""
-    lost = sum(n for key, n in counters.items() if key.startswith(("dropped", "unmatched", "no_", "refused")))
+def diagnostics(name: str, memory: EmbodiedMemory, counters: dict[str, int], lost: int, stamp_ns: int) -> Plain:
+    """diagnostic_msgs/DiagnosticArray: a warning when views were lost, else all is well."""
     records = ", ".join(f"{n} {kind}s" for kind, n in memory.counts().items()) or "nothing"
     status = {
         "level": 1 if lost else 0,

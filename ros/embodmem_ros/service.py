@@ -6,39 +6,23 @@ import threading
 import time
 from bisect import insort
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from embodmem.ask import ask
 from embodmem.datasets.ros_transforms import TransformError, TransformTree
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import EmbodmemError, InvalidInput
+from embodmem.geometry import Pose
 from embodmem.types import Event, Percept, PinholeCamera, Query
 from embodmem_ros import messages, outputs
 from embodmem_ros.config import NodeConfig
 from embodmem_ros.messages import Plain
 from embodmem_ros.sync import Synchroniser
+from embodmem_ros.views import NotYet, View, pinned
 
 LIDAR_AGENT = "lidar"
 USER_AGENT = "user"
 _COUNTERS = ("written", "told", "dropped_views", "no_transform", "no_camera_info", "refused", "not_given_out")
-
-
-class _View(NamedTuple):
-    """Messages that make one percept, waiting for their transform."""
-
-    stamp_ns: int
-    serial: int
-    since_s: float
-    messages: dict[str, Any]
-
-
-class _NotYet(Exception):
-    """What a view needs is not there; `kind` is the counter for when it does not come."""
-
-    def __init__(self, kind: str, why: str, may_come: bool) -> None:
-        super().__init__(why)
-        self.kind = kind
-        self.may_come = may_come
 
 
 class MemoryService:
@@ -78,7 +62,7 @@ class MemoryService:
         slop_ns = int(config.input.slop_s * 1e9)
         self._sync = Synchroniser(streams, slop_ns=slop_ns, queue=config.input.queue) if streams else None
         self._camera: PinholeCamera | None = None
-        self._views: list[_View] = []
+        self._views: list[View] = []
         self._lock = threading.Lock()
         self._work = threading.Lock()  # one thread at a time turns views into memory
         self._wake = threading.Event()
@@ -153,7 +137,7 @@ class MemoryService:
         with self._lock:
             self._newest_ns = max(self._newest_ns, stamp_ns)
             self._version += 1
-            insort(self._views, _View(stamp_ns, self._version, self._clock(), parts))
+            insort(self._views, View(stamp_ns, self._version, self._clock(), parts))
             full = len(self._views) > self.config.input.queue
             if full:
                 self._views.pop(0)
@@ -183,6 +167,11 @@ class MemoryService:
 
     def _take_batch(self) -> list[Percept]:
         batch: list[Percept] = []
+        with self._lock:
+            waiting = list(self._views)
+        posed = pinned(waiting, self._pose)
+        with self._lock:
+            self._views = [posed.get(view.serial, view) for view in self._views]
         while len(batch) < self.config.input.batch:
             with self._lock:
                 view = self._views[0] if self._views else None
@@ -190,7 +179,7 @@ class MemoryService:
                 break
             try:
                 batch.append(self._percept(view))
-            except _NotYet as error:
+            except NotYet as error:
                 if error.may_come and self._clock() - view.since_s < self.config.input.tf_wait_s:
                     break
                 self._lost(error.kind, str(error))
@@ -200,18 +189,21 @@ class MemoryService:
                 self._views = [other for other in self._views if other is not view]
         return batch
 
-    def _percept(self, view: _View) -> Percept:
-        parts = view.messages
-        frame = next(iter(parts.values())).header.frame_id
-        try:
-            T_world_sensor = self.transforms.lookup(self.config.input.world_frame, frame, view.stamp_ns)
-        except TransformError as error:
-            raise _NotYet("no_transform", str(error), error.may_come) from error
+    def _pose(self, frame: str, stamp_ns: int) -> Pose:
+        return self.transforms.lookup(self.config.input.world_frame, frame, stamp_ns)
+
+    def _percept(self, view: View) -> Percept:
+        parts, T_world_sensor = view.messages, view.T_world_sensor
+        if T_world_sensor is None:
+            try:
+                T_world_sensor = self._pose(view.frame, view.stamp_ns)
+            except TransformError as error:
+                raise NotYet("no_transform", str(error), error.may_come) from error
         if "points" in parts:
             points = messages.cloud_to_points(parts["points"])
             return Percept(stamp_ns=view.stamp_ns, T_world_sensor=T_world_sensor, points=points, agent=LIDAR_AGENT)
         if self._camera is None:
-            raise _NotYet("no_camera_info", f"no message has come on {self.config.topics.camera_info!r}", True)
+            raise NotYet("no_camera_info", f"no message has come on {self.config.topics.camera_info!r}", True)
         found: Any = ()
         if "detections" in parts:
             trust = self.config.input.detection_ids_are_instances
@@ -278,6 +270,11 @@ class MemoryService:
             counts |= {"unmatched": self._sync.unmatched, "late": self._sync.late}
             counts["waiting"] += self._sync.waiting()
         return counts
+
+    def lost(self) -> dict[str, int]:
+        """The counters of what was lost, those that are not 0."""
+        kinds = ("dropped", "unmatched", "no_", "refused")
+        return {kind: n for kind, n in self.counters().items() if n and kind.startswith(kinds)}
 
     @property
     def stamp_ns(self) -> int:
@@ -365,7 +362,8 @@ class MemoryService:
                     self._lost("not_given_out", f"{name}: {error}")
         if self.config.topics.diagnostics:
             full_name = self.config.full_name(self.config.name)
-            made["diagnostics"] = outputs.diagnostics(full_name, self.memory, self.counters(), stamp)
+            lost = sum(self.lost().values())
+            made["diagnostics"] = outputs.diagnostics(full_name, self.memory, self.counters(), lost, stamp)
         return {name: plain for name, plain in made.items() if plain is not None}
 
 

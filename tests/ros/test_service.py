@@ -13,7 +13,7 @@ import pytest
 from embodmem.datasets.ros_definitions import type_store
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import ConfigError
-from embodmem_ros import MemoryService, messages, ports
+from embodmem_ros import MemoryService, TransformError, messages, ports
 from embodmem_ros.bag_messages import decode, encode, make_message
 from embodmem_ros.config import NodeConfig, OutputConfig, TopicConfig
 from embodmem_ros.fill import fill
@@ -140,6 +140,27 @@ def test_a_full_queue_drops_the_oldest_views(service: MemoryService) -> None:
     assert small.process() == 5
     assert small.counters()["dropped_views"] == len(TOUR) - 5
     assert small.memory.newest_stamp() == TOUR[-1].stamp_ns
+
+
+def test_a_view_that_waits_long_keeps_its_pose(service: MemoryService) -> None:
+    """Transforms are kept for 1 s of stamps here, and the camera's intrinsics come 11 views after the first."""
+    config = replace(service.config, input=replace(service.config.input, tf_history_s=1.0))
+    slow = MemoryService(service.memory, config)
+    feed(slow, "tf_static", room.standing())
+    step = 500_000_000
+    views = [replace(view, stamp_ns=(i + 1) * step) for i, view in enumerate(TOUR)]
+    for view in views:
+        for key, plain in room.spoken(view):
+            if key != "camera_info":
+                feed(slow, key, plain)
+        assert slow.process() == 0
+    with pytest.raises(TransformError, match="known from"):
+        slow.transforms.lookup("map", room.CAMERA_FRAME, step)  # long gone
+    feed(slow, "camera_info", dict(room.spoken(views[-1]))["camera_info"])
+    assert slow.process() == len(TOUR) and not slow.lost()
+    with EmbodiedMemory(config=room.MEMORY) as direct:
+        direct.write_batch(views)
+        room.same_memory(slow.memory, direct)
 
 
 def test_refused_views_are_counted_and_the_others_written(service: MemoryService) -> None:

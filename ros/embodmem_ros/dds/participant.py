@@ -23,7 +23,7 @@ from embodmem_ros.ports import SERVICE_QOS, Qos
 
 _DISCOVERY_TYPE = "rmw_dds_common/msg/ParticipantEntitiesInfo"
 _HEADER = struct.Struct("<Qq")
-_TAKE = 64
+_TAKE = 8  # few at a time: images that pile up must not keep the transforms they need waiting
 # As rmw_cyclonedds sets a domain up for ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST, so that the two find one another;
 # packets never leave the machine, so that they may be large.
 _LOCALHOST = """<CycloneDDS><Domain>
@@ -342,23 +342,23 @@ class _Dispatch:
         while not self._closed:
             self._waitset.wait(1_000_000_000)
             self._guard.set(False)
-            with self._lock:
-                readers = list(self._readers)
-            for topic, reader, handler in readers:
-                self._drain(topic, reader, handler)
+            more = True
+            while more and not self._closed:
+                with self._lock:
+                    readers = list(self._readers)
+                more = any([self._take_some(*entry) for entry in readers])  # a list: each reader has its turn
 
-    def _drain(self, topic: str, reader: Any, handler: _Take) -> None:
-        while not self._closed:
-            samples = reader.take(_TAKE)
-            for item in samples:
-                if not hasattr(item, "raw"):
-                    continue  # a writer went away
-                try:
-                    handler(item.raw, item.sample_info.publication_handle)
-                except Exception as error:  # whatever a handler does, the other topics go on
-                    self._log(f"{topic}: {type(error).__name__}: {error}")
-            if len(samples) < _TAKE:
-                return
+    def _take_some(self, topic: str, reader: Any, handler: _Take) -> bool:
+        """Hand over what has come, `_TAKE` messages at the most; returns whether there may be more."""
+        samples = reader.take(_TAKE)
+        for item in samples:
+            if not hasattr(item, "raw"):
+                continue  # a writer went away
+            try:
+                handler(item.raw, item.sample_info.publication_handle)
+            except Exception as error:  # whatever a handler does, the other topics go on
+                self._log(f"{topic}: {type(error).__name__}: {error}")
+        return len(samples) == _TAKE
 
     def close(self) -> None:
         if not self._closed:
