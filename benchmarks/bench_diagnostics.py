@@ -1,9 +1,10 @@
 """Steps per second of the diagnostic tasks on one core, beside gymnasium's vector of single environments.
 
-    python benchmarks/bench_diagnostics.py [--json FILE] [--envs N] [--seconds S]
+    python benchmarks/bench_diagnostics.py [--json FILE] [--envs N] [--rounds N]
 
 The peers are the published tasks, where installed: POPGym's RepeatPrevious and RepeatFirst and MiniGrid's Memory, in
-`gymnasium.vector.SyncVectorEnv`. Every row is the median of five runs with random actions drawn beforehand.
+`gymnasium.vector.SyncVectorEnv`. Both sides take random actions drawn beforehand, turn by turn; the best of all turns
+counts, in steps per second of CPU time, which other jobs on the machine disturb least.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ TASKS = {
     "RepeatPrevious": {"k": 4},
     "RepeatFirst": {},
     "MemoryMaze": {"size": 13},
+    "ObjectRecall": {"n_tours": 8, "n_houses": 2},
 }
 PEERS = {
     "RepeatPrevious": ("popgym.envs.repeat_previous", "RepeatPrevious", {}),
@@ -35,21 +37,23 @@ PEERS = {
 TARGET = 100_000
 
 
-def rate(envs: Any, seconds: float) -> float:
-    """Environment steps per second, the median of five runs."""
-    rng = np.random.default_rng(0)
-    actions = rng.integers(0, envs.single_action_space.n, (512, envs.num_envs))
-    envs.reset(seed=0)
-    rates = []
-    for _ in range(5):
-        count, begin = 0, time.perf_counter()
-        while (spent := time.perf_counter() - begin) < seconds / 5:
-            for row in actions[count % 512 : count % 512 + 16]:
-                envs.step(row)
+class Runner:
+    """One vector of environments, stepped in turns."""
+
+    def __init__(self, envs: Any) -> None:
+        self.envs, self.best = envs, 0.0
+        self._actions = np.random.default_rng(0).integers(0, envs.single_action_space.n, (512, envs.num_envs))
+        envs.reset(seed=0)
+
+    def turn(self, seconds: float) -> None:
+        """Step for some seconds of CPU time; keeps the best rate, environment steps per second."""
+        count, begin, spent = 0, time.process_time(), 0.0
+        while spent < seconds:
+            for row in self._actions[count % 512 : count % 512 + 16]:
+                self.envs.step(row)
             count += 16
-        rates.append(count * envs.num_envs / spent)
-    envs.close()
-    return float(np.median(rates))
+            spent = time.process_time() - begin
+        self.best = max(self.best, count * self.envs.num_envs / spent)
 
 
 def peer(task: str, count: int) -> Callable[[], Any] | None:
@@ -68,19 +72,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path)
     parser.add_argument("--envs", type=int, default=16)
-    parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--rounds", type=int, default=8, help="turns of 0.2 s of CPU time")
     given = parser.parse_args()
-    rows = []
+    claims = {}
     print(f"{'task':16}{'embodmem':>14}{'peer':>14}{'times':>8}   environment steps per second, {given.envs} at once")
     for task, settings in TASKS.items():
-        ours = rate(gymnasium.make_vec(f"EmbodMem/{task}-v0", num_envs=given.envs, **settings), given.seconds)
-        other = peer(task, given.envs)
-        theirs = rate(other(), given.seconds) if other else None
-        rows.append({"task": task, "ours": ours, "peer": theirs, "target": TARGET, "met": ours >= TARGET})
-        beside = f"{theirs:14,.0f}{ours / theirs:8.0f}" if theirs else f"{'-':>14}{'-':>8}"
-        print(f"{task:16}{ours:14,.0f}{beside}   {'met' if ours >= TARGET else 'MISSED'}: {TARGET:,}")
+        ours = Runner(gymnasium.make_vec(f"EmbodMem/{task}-v0", num_envs=given.envs, **settings))
+        make = peer(task, given.envs)
+        theirs = Runner(make()) if make else None
+        for _ in range(given.rounds):
+            for runner in filter(None, (ours, theirs)):
+                runner.turn(0.2)
+        holds = ours.best >= TARGET
+        claims[f"diagnostics_{task}_{given.envs}_envs"] = {
+            "value": round(ours.best), "unit": "steps/s of one core", "target": TARGET, "holds": holds
+        }  # fmt: skip
+        beside = f"{theirs.best:14,.0f}{ours.best / theirs.best:8.0f}" if theirs else f"{'-':>14}{'-':>8}"
+        print(f"{task:16}{ours.best:14,.0f}{beside}   {'met' if holds else 'MISSED'}: {TARGET:,}")
+        for runner in filter(None, (ours, theirs)):
+            runner.envs.close()
     if given.json:
-        given.json.write_text(json.dumps(rows, indent=1) + "\n")
+        given.json.write_text(json.dumps(claims, indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -124,6 +124,7 @@ class MemoryService:
             add(message)
         except InvalidInput as error:
             self._lost("refused", str(error))
+        self._pin()
         self._wake.set()
 
     def _on_stream(self, stream: str, message: Any) -> None:
@@ -143,7 +144,16 @@ class MemoryService:
                 self._views.pop(0)
         if full:
             self._lost("dropped_views", f"more than {self.config.input.queue} views wait to be written")
+        self._pin()
         self._wake.set()
+
+    def _pin(self) -> None:
+        """Give the views that wait their poses, as soon as /tf tells of them: it forgets."""
+        with self._lock:
+            waiting = list(self._views)
+        posed = pinned(waiting, self._pose)
+        with self._lock:
+            self._views = [posed.get(view.serial, view) for view in self._views]
 
     def _lost(self, kind: str, why: str) -> None:
         with self._lock:
@@ -167,11 +177,6 @@ class MemoryService:
 
     def _take_batch(self) -> list[Percept]:
         batch: list[Percept] = []
-        with self._lock:
-            waiting = list(self._views)
-        posed = pinned(waiting, self._pose)
-        with self._lock:
-            self._views = [posed.get(view.serial, view) for view in self._views]
         while len(batch) < self.config.input.batch:
             with self._lock:
                 view = self._views[0] if self._views else None
@@ -186,7 +191,7 @@ class MemoryService:
             except InvalidInput as error:
                 self._lost("refused", str(error))
             with self._lock:  # the queue may have dropped it meanwhile
-                self._views = [other for other in self._views if other is not view]
+                self._views = [other for other in self._views if other.serial != view.serial]
         return batch
 
     def _pose(self, frame: str, stamp_ns: int) -> Pose:
