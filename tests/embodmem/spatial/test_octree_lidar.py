@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodmem.config import SpatialConfig
+from embodmem.datasets import read_pcd
 from embodmem.errors import InvalidInput, PoseError
 from embodmem.geometry import check_pose, inverse, look_at, pose_from_quat, transform_points
 from embodmem.spatial.octree import LidarScan, Octree, integrate_scans
@@ -295,3 +296,14 @@ def test_a_bad_scan_leaves_the_map_as_it_is(change, error, words):
     with pytest.raises(error, match=words):
         integrate_scans(octree, [LidarScan(**good), LidarScan(**{**good, **change})])
     assert octree.stats().bricks == 0
+
+
+def test_the_city_equals_the_plain_rule(shared_data):
+    points = read_pcd(shared_data / "city_lidar" / "0000000005.pcd").points
+    fast, plain = Octree(config(max_range_m=60.0)), Octree(config(max_range_m=60.0))
+    scans = [LidarScan(points=points, T_world_sensor=np.eye(4), stamp_ns=0)]
+    integrate_scans(fast, scans)
+    integrate_scans(plain, scans, exact=True)
+    (struck, passed), (occupied, free) = states(fast), states(plain)
+    assert struck == occupied and len(struck) > 20000
+    assert len(passed ^ free) <= 10 and len(passed) > 400000
