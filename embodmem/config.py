@@ -125,6 +125,8 @@ class EpisodicConfig:
     """A view turned by more than this from the last keyframe becomes one."""
     keyframe_interval_s: float = 10.0
     """A view later than this after the last keyframe becomes one."""
+    keep_depth: bool = False
+    """Whether keyframes keep their depth (95 KB for 640x480), so that their poses can be corrected later."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -22,6 +22,7 @@ from embodmem.index import Records, fuse
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
 from embodmem.semantic import SemanticMemory
+from embodmem.spatial.closure import Closure, LoopClosure, Shown
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.spatial.payloads import Payloads
 from embodmem.spatial.scene.memory import SceneMemory
@@ -72,6 +73,7 @@ class EmbodiedMemory:
             self.records = Records(self.store, self._choose_encoder(encoder))
             self.spatial = SpatialMemory(self.store, self.config.spatial)
             self.seen = ViewMemory(self.spatial)
+            self.closure = LoopClosure(self.spatial, self.seen, self.config.episodic.keep_depth)
             self.payloads = Payloads(self.store, self.config.spatial.voxel_size_m, self.config.payloads)
             self.scene = SceneMemory(self.records, self.config.scene)
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
@@ -129,7 +131,7 @@ class EmbodiedMemory:
     def write_batch(self, experiences: Iterable[Percept | Event]) -> None:
         """Remember several in one transaction, which costs one sync to disk; all of them or, on an error, none."""
         pending: list[Future[Any]] = []
-        made: list[tuple[int, Future[bytes | None], Future[bytes | None]]] = []
+        made: list[tuple[int, Future[Shown]]] = []
         with self.store.transaction() as db:
             try:
                 for experience in experiences:
@@ -144,14 +146,17 @@ class EmbodiedMemory:
                 self.scene.flush()
                 if pending:
                     self.spatial.flush()
-                jpegs = [(image.result(), number) for number, image, _ in made]
-                db.executemany("UPDATE keyframe SET image = ? WHERE id = ?", jpegs)
-                self.seen.add((number, surface.result()) for number, _, surface in made)
+                shown = [(number, *job.result()) for number, job in made]
+                db.executemany("UPDATE keyframe SET image = ? WHERE id = ?", [(jpeg, n) for n, jpeg, _, _ in shown])
+                self.seen.add((number, surface) for number, _, surface, _ in shown)
+                self.closure.depths.add((number, depth) for number, _, _, depth in shown)
             finally:
                 wait(pending)  # none may still write into a map that a rollback has dropped
 
-    def _write_percept(self, percept: Percept) -> list[tuple[int, Future[bytes | None], Future[bytes | None]]]:
-        """Write it to the records; returns the keyframe made, if any, with its picture and surface in the making."""
+    def _show(self, percept: Percept) -> Shown:
+        return self.episodic.encode_image(percept), self.seen.surface(percept), self.closure.depths.encode(percept)
+
+    def _write_percept(self, percept: Percept) -> list[tuple[int, Future[Shown]]]:
         update = self.scene.observe(percept)
         place = self.scene.room_of(percept.T_world_sensor[:3, 3]) or ""
         labels = sorted(update.labels)
@@ -160,9 +165,7 @@ class EmbodiedMemory:
         # An object that no keyframe shows yet makes one, so that every object has a picture to rest on.
         if self.episodic.is_keyframe(percept) or self.scene.lacks_keyframe(update):
             keyframe = self.episodic.add_keyframe(percept, None, labels, place, update.seen)
-            work = (self.episodic.encode_image, self.seen.surface)
-            picture, surface = (self._imager.submit(make, percept) for make in work)
-            made.append((keyframe, picture, surface))
+            made.append((keyframe, self._imager.submit(self._show, percept)))
             self.scene.note_keyframe(update, keyframe)
         self._derive(update, percept, keyframe)
         self.working.note_view(percept, labels, place, keyframe)
@@ -255,27 +258,36 @@ class EmbodiedMemory:
         return [replace(found[key], score=scores[key], why=why[key]) for key in best]
 
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
-        """The fewest keyframes that show what is visible from a pose, the one that adds most first.
+        """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.
 
-        What is visible is found by casting rays into the map; a keyframe shows of it what it saw from the same side
-        (`embodmem.spatial.views`). `score` and `why["adds"]` are the part of the visible surface that a keyframe shows
-        and none before it does, so their sum is the part that is covered; `why["covers"]` is what it shows by itself.
+        `score` and `why["adds"]`: part of what is visible that it shows and none before it; `why["covers"]`: all of it.
 
         Args:
             T_world_camera: (4, 4), optical frame.
             camera: What the view is to be like; a small one (160x120) does.
-            k: Most keyframes wanted; fewer come when all is covered that any of them saw, none when nothing mapped is
-                visible.
+            k: Most keyframes wanted; fewer come when no other adds anything, none when nothing mapped is visible.
 
         Raises:
-            PoseError: The pose is none.
-            InvalidInput: k is below 1.
+            InvalidInput: The pose is none, or k is below 1.
         """
-        with self.store.read():  # the map may be ahead of a snapshot, never the records behind the keyframes chosen
+        with self.store.read():
             chosen = self.seen.choose(check_pose(T_world_camera, "T_world_camera"), camera, k)
             found = self.records.get([view.number for view in chosen])
         why = [{"adds": view.adds, "covers": view.covers} for view in chosen]
         return [replace(item, score=w["adds"], why=w) for item, w in zip(found, why, strict=True)]
+
+    def correct_poses(self, poses: Mapping[str, ArrayLike]) -> Closure:
+        """Give keyframes that kept their depth other poses, T_world_camera (4, 4) by id, as a loop closure finds them.
+
+        In one transaction: the bricks that they saw from the old or the new pose are made again from the depth of all
+        keyframes, their records and `views` follow; objects, rooms and facts stay (docs/spatial-memory.md).
+
+        Raises:
+            InvalidInput: A pose is none, or an id is none of a keyframe with depth (setting `episodic.keep_depth`).
+        """
+        done = self.closure.correct(poses)
+        self.episodic.reload()
+        return done
 
     def forget(self, query: Query) -> int:
         """Remove all that matches from every memory and from the disk; returns how many records and voxels went.
@@ -300,8 +312,8 @@ class EmbodiedMemory:
                 db.executemany("DELETE FROM record_tag WHERE tag = ?", [(name,) for name in objects])
         others = (query.labels, query.kinds, query.ids, query.text, query.agent, query.between_ns)
         if not any(others) and (query.within is not None or query.radius_m is not None):
-            self.seen.forget(query)
-            self.payloads.forget(query)
+            for part in (self.seen, self.closure.depths, self.payloads):
+                part.forget(query)
             gone += self.spatial.forget(query)
         self.store.erase_traces()
         return gone

@@ -140,6 +140,11 @@ class Store:
             if self._save_due is not None:
                 self._move_log(self._save_due)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside a transaction of its own."""
+        return self._owner == threading.get_ident()
+
     def commit(self) -> None:
         """Sync the running transaction to disk; `transaction` does it at its end."""
         assert self._writer is not None

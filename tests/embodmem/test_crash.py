@@ -69,8 +69,8 @@ def check_kept(memory: EmbodiedMemory, acknowledged: list[int]) -> int:
     assert stats.bricks > 0 and stats.occupied_voxels > 0 and stats.refused_bricks == 0
     with memory.store.read() as db:
         assert db.execute("SELECT count(*) FROM brick").fetchone()[0] == stats.bricks
-        shown = db.execute("SELECT k.id FROM keyframe k JOIN keyframe_surface s ON s.id = k.id").fetchall()
-        assert len(shown) == len(views)  # every keyframe with the surface that it saw
+        for table in ("keyframe_surface", "keyframe_depth"):  # every keyframe with the surface that it saw, and depth
+            assert db.execute(f"SELECT count(*) FROM {table} JOIN keyframe USING (id)").fetchone()[0] == len(views)
         assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     if newest > 10:
         assert [item.label for item in memory.scene.objects()] == ["crate"]
