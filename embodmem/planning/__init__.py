@@ -4,12 +4,15 @@ from embodmem.planning.costmap import Costmap, height_slice, inflate
 from embodmem.planning.field import DistanceField, FieldStats
 from embodmem.planning.frontier import Frontiers, frontiers
 from embodmem.planning.route import cost_to_go, find_route
+from embodmem.planning.tensors import FieldTensors, as_torch
 
 __all__ = [
     "Costmap",
     "DistanceField",
     "FieldStats",
+    "FieldTensors",
     "Frontiers",
+    "as_torch",
     "cost_to_go",
     "find_route",
     "frontiers",

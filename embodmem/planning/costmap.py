@@ -68,6 +68,23 @@ class Costmap:
         costs[inside] = self.cells[row[inside], column[inside]]
         return costs
 
+    def covering(self, points: ArrayLike) -> Costmap:
+        """The same map, made larger by unknown cells where that is needed to hold points (N, 2), metres in the world.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite, or there would be more than `MAX_CELLS`.
+        """
+        wanted = self.cell_of(points)
+        shape = np.array(self.cells.shape)
+        whole = np.vstack([wanted, *([np.zeros(2, np.int64), shape - 1] if self.cells.size else [])])
+        low, high = whole.min(axis=0), whole.max(axis=0) + 1
+        if math.prod((high - low).tolist()) > MAX_CELLS:
+            raise InvalidInput(f"covering: wanted at most {MAX_CELLS} cells, got {' x '.join(map(str, high - low))}")
+        cells: NDArray[np.int8] = np.full(high - low, UNKNOWN_COST, dtype=np.int8)
+        row, column = (-low).tolist()
+        cells[row : row + shape[0], column : column + shape[1]] = self.cells
+        return Costmap(cells, self.origin + low[::-1] * self.resolution_m, self.resolution_m)
+
 
 def height_slice(octree: Octree, z_low_m: float, z_high_m: float) -> Costmap:
     """The map between two heights: 100 where a voxel is occupied, else 0 where one is free, else -1.

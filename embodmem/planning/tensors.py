@@ -1,15 +1,21 @@
-"""Batches of points from numpy or torch, without a copy where memory can be shared."""
+"""Between numpy, torch and Warp, without a copy where memory can be shared."""
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from embodmem.errors import InvalidInput
+from embodmem.errors import InvalidInput, MissingDependency
+from embodmem.planning.costmap import Costmap
 from embodmem.spatial.octree.checks import check_points
+
+if TYPE_CHECKING:
+    import torch
+
+    from embodmem.planning.field import DistanceField
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -86,3 +92,47 @@ def batch_of(points: Any, name: str, device: Any) -> Batch:
         return Batch(wp.from_torch(whole, dtype=wp.vec3d), len(whole), device, torch)
     array = check_points(points, name)
     return Batch(wp.array(array, dtype=wp.vec3d, device=device, copy=False), len(array), device, None)
+
+
+class FieldTensors(NamedTuple):
+    """The memory of a distance field as torch tensors; B bricks are in use.
+
+    Attributes:
+        keys: (B,) int64, see `embodmem.spatial.octree.keys`.
+        packed: (B, 512) int32; voxel (x, y, z) of a brick is at (z * 8 + y) * 8 + x. `packed >> 8` is the squared
+            distance in voxels, 2**21 beyond the radius.
+    """
+
+    keys: torch.Tensor
+    packed: torch.Tensor
+
+
+def as_torch(source: DistanceField | Costmap) -> Any:
+    """Views in torch of what a field or a costmap holds: the same memory on the same device, no copy.
+
+    Views of a field change with its next `update`, which may also put bricks into other places: ask again after it,
+    and do not write to them. (What many points ask of a field takes tensors itself: `DistanceField.distance`.)
+
+    Returns:
+        `FieldTensors` of a field; of a costmap its cells (H, W) int8.
+
+    Raises:
+        InvalidInput: It is neither of the two.
+        MissingDependency: torch is not installed.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise MissingDependency("torch", "policies", "as_torch") from error
+    import warp as wp
+
+    from embodmem.planning.field import DistanceField
+
+    if isinstance(source, Costmap):
+        return torch.from_numpy(source.cells)
+    if not isinstance(source, DistanceField):
+        raise InvalidInput(f"as_torch: wanted a DistanceField or a Costmap, got {type(source).__name__}")
+    with source._lock:
+        field, used = source._updater.struct, source._updater.used
+        keys, rows = wp.to_torch(field.keys), wp.to_torch(field.layer_z)
+        return FieldTensors(keys[:used], rows.view(len(keys), 512)[:used])

@@ -41,6 +41,22 @@ def test_cells_and_places():
             plan.cost(bad)
 
 
+def test_a_map_grows_to_hold_points():
+    plan = Costmap(np.arange(6, dtype=np.int8).reshape(2, 3), np.array([-1.0, 2.0]), 0.5)
+    points = np.array([[-2.2, 2.2], [0.3, 4.4]])
+    more = plan.covering(points)
+    assert more.cells.shape == (5, 6) and (more.cells >= 0).sum() == 6
+    centres = plan.centres(np.argwhere(plan.cells >= 0))
+    np.testing.assert_array_equal(more.cost(centres), plan.cost(centres))
+    cells = more.cell_of(points)
+    assert (cells >= 0).all() and (cells < more.cells.shape).all() and (more.cost(points) == -1).all()
+    np.testing.assert_array_equal(plan.covering(centres).cells, plan.cells)
+    empty = Costmap(np.empty((0, 0), np.int8), np.zeros(2), 0.1)
+    assert empty.covering([[1.05, -0.95]]).cells.tolist() == [[-1]]
+    with pytest.raises(InvalidInput, match="cells"):
+        plan.covering([[1e9, 1e9]])
+
+
 def test_an_empty_map_has_no_cells():
     octree = Octree(SpatialConfig(capacity_bricks=8))
     assert height_slice(octree, 0.0, 1.0).cells.shape == (0, 0)
