@@ -4,7 +4,7 @@ from embodmem.planning.costmap import Costmap, height_slice, inflate
 from embodmem.planning.field import DistanceField, FieldStats
 from embodmem.planning.frontier import Frontiers, frontiers
 from embodmem.planning.route import cost_to_go, find_route
-from embodmem.planning.tensors import FieldTensors, as_torch
+from embodmem.planning.tensors import FieldTensors, OctreeTensors, as_torch
 
 __all__ = [
     "Costmap",
@@ -12,6 +12,7 @@ __all__ = [
     "FieldStats",
     "FieldTensors",
     "Frontiers",
+    "OctreeTensors",
     "as_torch",
     "cost_to_go",
     "find_route",

@@ -110,11 +110,11 @@ def _find(octree: Octree, lowest: int, highest: int) -> tuple[NDArray[np.int32],
     with octree._lock:
         pool = octree._pool
         slots = wp.array(pool.find(octree.changed_since(0)[0]), dtype=wp.int32, device=device)
-        n, layers = len(slots), kernels.Layers()
-        layers.free = wp.empty((pool.capacity, 8), dtype=wp.uint64, device=device)
-        layers.unknown = wp.full((pool.capacity, 8), 2**64 - 1, dtype=wp.uint64, device=device)
-        layers.frontier = wp.zeros((pool.capacity, 8), dtype=wp.uint64, device=device)
-        layers.first = wp.empty((pool.capacity, 8), dtype=wp.int32, device=device)
+        n, layers, capacity = len(slots), kernels.Layers(), len(pool.struct.keys)
+        layers.free = wp.empty((capacity, 8), dtype=wp.uint64, device=device)
+        layers.unknown = wp.full((capacity, 8), 2**64 - 1, dtype=wp.uint64, device=device)
+        layers.frontier = wp.zeros((capacity, 8), dtype=wp.uint64, device=device)
+        layers.first = wp.empty((capacity, 8), dtype=wp.int32, device=device)
         launcher.share(kernels.read_layers, n, 8, [pool.struct, slots, layers])
         counts = wp.empty((n, 8), dtype=wp.int32, device=device)
         launcher.share(kernels.find_frontier, n, 8, [pool.struct, slots, layers, lowest, highest, counts])

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from embodmem.planning.field import DistanceField
+    from embodmem.spatial.octree import Octree
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -107,17 +108,34 @@ class FieldTensors(NamedTuple):
     packed: torch.Tensor
 
 
-def as_torch(source: DistanceField | Costmap) -> Any:
-    """Views in torch of what a field or a costmap holds: the same memory on the same device, no copy.
+class OctreeTensors(NamedTuple):
+    """The memory of an octree as torch tensors; B bricks are in use, K blocks are there.
 
-    Views of a field change with its next `update`, which may also put bricks into other places: ask again after it,
-    and do not write to them. (What many points ask of a field takes tensors itself: `DistanceField.distance`.)
+    Attributes:
+        keys: (B,) int64, see `embodmem.spatial.octree.keys`.
+        block: (B,) int32 row of `log_odds` that holds a brick's voxels; -1 where all of them are alike.
+        value: (B,) float32 log-odds of each voxel of a brick that has no block; NaN = never observed.
+        log_odds: (K, 512) float32; voxel (x, y, z) of a brick is at (z * 8 + y) * 8 + x.
+    """
+
+    keys: torch.Tensor
+    block: torch.Tensor
+    value: torch.Tensor
+    log_odds: torch.Tensor
+
+
+def as_torch(source: Octree | DistanceField | Costmap) -> Any:
+    """Views in torch of what a map, a field or a costmap holds: the same memory on the same device, no copy.
+
+    Views of a map or a field change with the next write or `update`, which may also put bricks into other places:
+    ask again after it, let no other thread write meanwhile, and do not write to them. (What many points ask of a
+    field takes tensors itself: `DistanceField.distance`.)
 
     Returns:
-        `FieldTensors` of a field; of a costmap its cells (H, W) int8.
+        `OctreeTensors` of an octree, `FieldTensors` of a field; of a costmap its cells (H, W) int8.
 
     Raises:
-        InvalidInput: It is neither of the two.
+        InvalidInput: It is none of the three.
         MissingDependency: torch is not installed.
     """
     try:
@@ -127,11 +145,17 @@ def as_torch(source: DistanceField | Costmap) -> Any:
     import warp as wp
 
     from embodmem.planning.field import DistanceField
+    from embodmem.spatial.octree import Octree
 
     if isinstance(source, Costmap):
         return torch.from_numpy(source.cells)
+    if isinstance(source, Octree):
+        with source._lock:
+            pool, used = source._pool.struct, source._pool.used
+            keys, block, value = (wp.to_torch(array)[:used] for array in (pool.keys, pool.block, pool.value))
+            return OctreeTensors(keys, block, value, wp.to_torch(pool.log_odds))
     if not isinstance(source, DistanceField):
-        raise InvalidInput(f"as_torch: wanted a DistanceField or a Costmap, got {type(source).__name__}")
+        raise InvalidInput(f"as_torch: wanted an Octree, a DistanceField or a Costmap, got {type(source).__name__}")
     with source._lock:
         field, used = source._updater.struct, source._updater.used
         keys, rows = wp.to_torch(field.keys), wp.to_torch(field.layer_z)

@@ -94,7 +94,7 @@ def test_the_field_equals_brute_force(seed, radius, unknown, density):
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from(["put", "remove", "clear", "thin"]), st.integers(0, 2**32 - 1)),
+        st.tuples(st.sampled_from(["put", "fill", "remove", "clear", "thin"]), st.integers(0, 2**32 - 1)),
         min_size=1,
         max_size=6,
     ),
@@ -110,6 +110,8 @@ def test_kept_up_to_date_equals_made_from_nothing(changes, radius, unknown):
         corner = CORNER * SIZE + rng.random(3)
         if what == "put":
             put(octree, random_map(seed), CORNER)
+        elif what == "fill":  # whole bricks of one state
+            put(octree, np.full((8, 16, 8), rng.choice([1.0, -1.0])), (rng.integers(-2, 2, 3)) * 8)
         elif what == "thin":
             octree.load_bricks(*thinned(octree, rng))
         elif what == "remove":

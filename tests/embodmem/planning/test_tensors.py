@@ -36,12 +36,27 @@ def test_views_share_the_fields_memory():
     assert not torch.equal(views.packed, before)  # the same memory
 
 
+def test_views_share_the_maps_memory():
+    octree = small()
+    put(octree, np.full((8, 8, 8), -1.0), (16, 16, 16))  # a brick of one state
+    views, bricks = as_torch(octree), octree.bricks()
+    apart = views.block >= 0
+    assert apart.any() and not apart.all()
+    values = torch.where(apart[:, None], views.log_odds[views.block.clamp(min=0).long()], views.value[:, None])
+    by_key = {key: row for key, row in zip(views.keys.tolist(), values.numpy(), strict=True)}
+    for key, row in zip(bricks.keys.tolist(), bricks.log_odds, strict=True):
+        np.testing.assert_array_equal(by_key[key], row)
+    before = views.log_odds.clone()
+    octree.load_bricks(bricks.keys[:1], -bricks.log_odds[:1], bricks.last_seen_ns[:1])
+    assert not torch.equal(views.log_odds.nan_to_num(), before.nan_to_num())
+
+
 def test_views_of_a_costmap():
     plan = Costmap(np.zeros((2, 3), np.int8), np.zeros(2), 0.1)
     cells = as_torch(plan)
     plan.cells[1, 2] = 7
     assert cells.shape == (2, 3) and cells[1, 2] == 7
-    with pytest.raises(InvalidInput, match="DistanceField"):
+    with pytest.raises(InvalidInput, match="a DistanceField or"):
         as_torch(plan.cells)
 
 
