@@ -140,6 +140,18 @@ class Octree(BrickMap):
             found: NDArray[np.float32] = values.numpy()
         return found
 
+    def probability(self, points: ArrayLike) -> NDArray[np.float32]:
+        """Probability (N,) of being occupied at points (N, 3) in the world; NaN where unknown.
+
+        The inverse of the log-odds (Hornung et al., Autonomous Robots 2013, eq. 1 to 3). Unknown is not 0.5: that is
+        what a voxel says for and against which the same was seen.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite.
+        """
+        values = self.log_odds(points)
+        return np.asarray(1.0 / (1.0 + np.exp(-values)), dtype=np.float32)
+
     def occupancy(self, points: ArrayLike) -> NDArray[np.int8]:
         """OCCUPIED (1), FREE (0) or UNKNOWN (-1), (N,) int8, at points (N, 3) in the world.
 

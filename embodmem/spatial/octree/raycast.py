@@ -50,6 +50,10 @@ class RayCaster:
         """Bytes that are held beside the map."""
         return self._clearance.nbytes
 
+    def clearance(self) -> Any:
+        """What `kernels_clearance` reads, up to date; None for a map too wide for it. The caller holds the lock."""
+        return self._clearance.prepared(self._octree, 1 << 40)
+
     def cast(self, origins: ArrayLike, directions: ArrayLike, max_range_m: float) -> RaycastHits:
         """See `Octree.raycast`."""
         octree = self._octree

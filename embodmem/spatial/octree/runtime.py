@@ -93,6 +93,28 @@ def _launch(kernel: Any, dim: int, inputs: Sequence[Any], device: Any) -> None:
         _launched.add((id(kernel), str(device)))
 
 
+def marching_cubes(field: Any, level: float, device: Any) -> tuple[Any, Any]:
+    """Warp's marching cubes, without output: vertices (V, 3) float64 in cells, triangles (T, 3) int64.
+
+    Args:
+        field: (X, Y, Z) float32 values on the corners of the cells; no value is `level`.
+        level: What the surface separates.
+        device: Where to work.
+
+    Returns:
+        Triangles are counter-clockwise as seen from the lower values.
+    """
+    import numpy as np
+    import warp
+
+    kind = getattr(getattr(warp, "geometry", None), "IsoSurfaceMarchingCubes", None)
+    with _lock, _quiet(warp.config):
+        cubes = (kind or warp.MarchingCubes)(*field.shape)  # the older name is deprecated
+        cubes.surface(warp.array(field, dtype=warp.float32, device=device), level)
+        vertices, triangles = cubes.verts.numpy(), cubes.indices.numpy()
+    return vertices.astype(np.float64).reshape(-1, 3), triangles.astype(np.int64).reshape(-1, 3)[:, ::-1]
+
+
 class Launcher:
     """Runs kernels on one device; on a CPU a launch can be dealt out to worker threads.
 
