@@ -20,21 +20,34 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from bench_octree import CAMERA, KITCHEN, kitchen_frames
+from spatial_frames import CAMERA, DATA
 
 from embodmem import Config, EmbodiedMemory, Percept
-from embodmem.geometry import Pose, backproject, inverse, project, transform_points
+from embodmem.geometry import Pose, backproject, check_pose, inverse, project, transform_points
 from embodmem.spatial.codebook import Codebook, QuantisedEmbeddings
 from embodmem.spatial.cover import greedy_cover
 from embodmem.spatial.octree import Octree
 from embodmem.spatial.views import ViewMemory
 
+KITCHEN = DATA / "seven_scenes_kitchen"
 KS = (1, 2, 4, 8)
 NEAR_M, FAR_M, AGREE_M = 0.1, 5.0, 0.1
 PIXELS = np.mgrid[3 : CAMERA.height : 6, 3 : CAMERA.width : 6].reshape(2, -1)
 NAMES = ("embodmem", "nearest pose", "latest", "greedy on truth")
 POINTS = ("the visible surface of the map", "pixels of the sensor")
 Frame = tuple[np.ndarray, Pose]
+
+
+def kitchen_frames(count: int) -> list[Frame]:
+    from PIL import Image
+
+    world = check_pose(np.loadtxt(KITCHEN / "T_world_scene.txt"))
+    frames = []
+    for path in sorted(KITCHEN.glob("frame-*.depth.png"))[:count]:
+        depth = np.asarray(Image.open(path)).astype(np.float32) * np.float32(1e-3)
+        pose = check_pose(np.loadtxt(str(path).replace(".depth.png", ".pose.txt")))
+        frames.append((np.where(depth < 60, depth, np.float32(0)), world @ pose))
+    return frames
 
 
 def sensor_points(depth: np.ndarray, T: Pose) -> np.ndarray:
@@ -111,7 +124,7 @@ def best_ms(job: Callable[[], Any], times: int = 5) -> float:
     return 1e3 * min(taken)
 
 
-def payload_figures(tokens: int = 20_000, dim: int = 512) -> None:
+def payload_figures(tokens: int = 10_000, dim: int = 512) -> None:
     """What payloads and their codebook take; embeddings are drawn around 40 directions, as those of a scene are."""
     rng = np.random.default_rng(0)
     with EmbodiedMemory(config=Config(encoder="hashing")) as memory:

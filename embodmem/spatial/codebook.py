@@ -24,6 +24,7 @@ from embodmem.store import Store
 Vectors = NDArray[np.float32]
 
 _CHUNK = 4096
+_ONE_HOT = 1 << 23
 _SEEDS = 32
 """Candidates for each entry that seeding looks at."""
 
@@ -293,6 +294,10 @@ def _nearest(vectors: Vectors, table: Vectors) -> NDArray[np.intp]:
 
 def _sums(vectors: Vectors, codes: NDArray[np.intp], size: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Sum (K, D) and number (K,) of the vectors of each code."""
+    if len(codes) * size <= _ONE_HOT:  # a product with a table of zeros and ones is the fastest while it is small
+        table = np.zeros((len(codes), size), np.float32)
+        table[np.arange(len(codes)), codes] = 1.0
+        return (table.T @ vectors).astype(np.float64), np.bincount(codes, minlength=size).astype(np.int64)
     sums, counts = np.zeros((size, vectors.shape[1])), np.zeros(size, np.int64)
     used, sums_used, counts_used = group_sums(codes.astype(np.int64), vectors)
     sums[used], counts[used] = sums_used, counts_used

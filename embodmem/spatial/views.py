@@ -63,7 +63,7 @@ class ViewMemory:
 
     def _reset(self) -> None:
         self._index = SeenIndex()
-        self._held: dict[tuple[int, int], int] = {}  # (row id, digest of its leaves) -> number in the index
+        self._held: dict[tuple[int, int], int] = {}  # (row id, digest of its leaves and pose) -> number in the index
         self._rows: list[int] = []  # number in the index -> row id
         self._eyes = np.empty((0, 3))
 
@@ -83,8 +83,12 @@ class ViewMemory:
 
     def add(self, surfaces: Iterable[tuple[int, bytes | None]]) -> None:
         """Keep what keyframes saw, by row id, within the caller's transaction; it replaces what was kept of them."""
-        rows = [(number, zlib.crc32(blob), blob) for number, blob in surfaces if blob is not None]
         with self.store.transaction() as db:
+            rows = []
+            for number, blob in surfaces:
+                if blob is not None:
+                    T = db.execute("SELECT T_world_camera FROM keyframe WHERE id = ?", (number,)).fetchone()[0]
+                    rows.append((number, zlib.crc32(blob, zlib.crc32(T)), blob))
             db.executemany("INSERT OR REPLACE INTO keyframe_surface VALUES (?, ?, ?)", rows)
 
     def choose(self, T_world_camera: NDArray[np.float64], camera: PinholeCamera, k: int) -> list[SeenView]:

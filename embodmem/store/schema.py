@@ -93,7 +93,7 @@ CREATE INDEX fact_object ON fact (object);
 _SURFACES = """
 CREATE TABLE keyframe_surface (
     id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
-    digest INTEGER NOT NULL,            -- CRC-32 of leaves: tells whoever holds them that they changed
+    digest INTEGER NOT NULL,            -- CRC-32 of pose and leaves: tells whoever holds them of a change
     leaves BLOB NOT NULL                -- the surface elements that the keyframe saw
 );
 CREATE TABLE keyframe_depth (

@@ -57,6 +57,16 @@ def test_more_entries_and_more_levels_lower_the_error():
     assert rms[2] < np.sqrt((drawn**2).mean())  # better than as many vectors drawn at random
 
 
+def test_sums_by_product_equal_sums_by_group(monkeypatch):
+    vectors, results = clustered(600), []
+    for most in (0, 1 << 23):
+        monkeypatch.setattr("embodmem.spatial.codebook._ONE_HOT", most)
+        book = Codebook(32, 16, 2)
+        book.fit(vectors)
+        results.append(book.entries)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-5)
+
+
 def test_the_seed_decides_all():
     vectors = clustered(300)
     one, same, other = Codebook(32, 8, 2, 5), Codebook(32, 8, 2, 5), Codebook(32, 8, 2, 6)
