@@ -33,11 +33,8 @@ class FFMCell(MemoryCell):
         slowest = math.log(0.01) / max_period
         self.a = nn.Parameter(torch.linspace(-math.e, slowest, traces))
         self.b = nn.Parameter(2.0 * math.pi / torch.linspace(1.0, max_period, contexts))
-        self.value = nn.Linear(input_size, traces)  # W_1
-        self.value_gate = nn.Linear(input_size, traces)  # W_2
+        self.project = nn.Linear(input_size, 2 * traces + 2 * output_size)  # W_1, W_2, W_4 and W_5, one above another
         self.mix = nn.Linear(2 * traces * contexts, output_size)  # W_3
-        self.output_gate = nn.Linear(input_size, output_size)  # W_4
-        self.skip = nn.Linear(input_size, output_size)  # W_5
         self.norm = nn.LayerNorm(output_size, elementwise_affine=False)
 
     def initial_state(self, batch: int) -> State:
@@ -51,10 +48,10 @@ class FFMCell(MemoryCell):
 
     def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """See `MemoryCell.scan`."""
-        trace = (self.value(x) * self.value_gate(x).sigmoid())[..., None].expand(
-            *x.shape[:2], self.traces, self.contexts
-        )
-        driven = torch.complex(trace, torch.zeros_like(trace))
-        s = torch.view_as_real(linear_scan(self.decay(), driven, torch.view_as_complex(state), start))
+        m, n = self.traces, self.output_size
+        value, value_gate, gate, skip = self.project(x).split((m, m, n, n), -1)
+        decay = self.decay()
+        driven = (value * value_gate.sigmoid())[..., None].expand(-1, -1, -1, self.contexts).to(decay.dtype)
+        s = torch.view_as_real(linear_scan(decay, driven, torch.view_as_complex(state), start))
         recalled = self.norm(self.mix(s.flatten(2)))
-        return torch.lerp(self.skip(x), recalled, self.output_gate(x).sigmoid()), s[-1]
+        return torch.lerp(skip, recalled, gate.sigmoid()), s[-1]

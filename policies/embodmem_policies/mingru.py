@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from embodmem_policies.cell import MemoryCell, State, Step
-from embodmem_policies.scan import run_scan, run_scan_backward
+from embodmem_policies.scan import chunks, run_scan
 
 GATE_SPREAD = 4.0
 """Gates begin with biases from minus to plus this; beyond 2.4 on either side a gate of no input is exactly 0 or 1."""
@@ -49,37 +49,86 @@ class MinGRUCell(MemoryCell):
 
     def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """See `MemoryCell.scan`."""
-        h: Tensor = _GatedScan.apply(self.project(x), state, start)  # type: ignore[no-untyped-call]
+        h: Tensor = _GatedScan.apply(  # type: ignore[no-untyped-call]
+            x, self.project.weight, self.project.bias, state, start
+        )
         return h, h[-1]
 
 
 class _GatedScan(torch.autograd.Function):
-    """Gate and recurrence in one, since its elementwise steps cost more than the recurrence when torch keeps them."""
+    """Products, gate and recurrence in one, a chunk of time at once, so that all between two products stays in cache.
+
+    What is kept for the way back is the sigmoid s of the gate, the candidate and h; the gate itself is made again.
+    """
 
     @staticmethod
-    def forward(ctx: Any, projected: Tensor, initial: Tensor, start: Tensor) -> Tensor:
-        gate, candidate = projected.chunk(2, -1)
-        s = gate.sigmoid()
-        z = s.mul(1.2).sub_(0.1).clamp_(0.0, 1.0)
-        driven = z * candidate
-        keep = torch.sub(1.0, z, out=z)
-        h = run_scan(keep, driven, initial, start, out=driven)
-        slope = s.addcmul_(s, s, value=-1.0).mul_(1.2)  # du/da = 1.2 s (1 - s)
-        ctx.save_for_backward(slope, keep, candidate, h, initial, start)
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, initial: Tensor, start: Tensor) -> Tensor:
+        (steps, batch, _), n = x.shape, len(bias) // 2
+        kept = x.new_empty(2, steps, batch, n)
+        h = x.new_empty(steps, batch, n)
+        carry = initial
+        for at in chunks(h):
+            s, candidate, out = kept[0, at], kept[1, at], h[at]
+            rows = x[at].flatten(0, 1)
+            torch.addmm(bias[:n], rows, weight[:n].t(), out=s.flatten(0, 1)).sigmoid_()
+            torch.addmm(bias[n:], rows, weight[n:].t(), out=candidate.flatten(0, 1))
+            keep = _keep(s)
+            torch.addcmul(candidate, candidate, keep, value=-1.0, out=out)  # z * candidate
+            run_scan(keep, out, carry, start[at], out=out)
+            carry = out[-1]
+        ctx.save_for_backward(x, weight, kept, h, initial, start)
         return h
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor, Tensor, None]:
-        slope, keep, candidate, h, initial, start = ctx.saved_tensors
-        d_projected = dh.new_empty(*dh.shape[:-1], 2 * dh.shape[-1])
-        d_gate, g = d_projected.chunk(2, -1)
-        run_scan_backward(keep, dh, start, out=g)
-        # dh/dz = candidate - h_{t-1}, where h_{t-1} is 0 at a start
-        torch.sub(candidate[0], initial, out=d_gate[0])
-        torch.sub(candidate[1:], h[:-1], out=d_gate[1:])
-        d_gate[start] = candidate[start]
-        d_gate.mul_(g).mul_(slope)
-        d_initial = (keep[0] * g[0]).masked_fill_(start[0, :, None], 0.0)
-        g.addcmul_(g, keep, value=-1.0)  # dh/dcandidate = z
-        return d_projected, d_initial, None
+    def backward(ctx: Any, dh: Tensor) -> tuple[Tensor | None, Tensor, Tensor, Tensor, None]:
+        x, weight, kept, h, initial, start = ctx.saved_tensors
+        d_weight, d_bias = torch.zeros_like(weight), weight.new_zeros(len(weight))
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        carry = torch.zeros_like(initial)
+        for at in reversed(chunks(h)):
+            before = h[at.start - 1] if at.start else initial
+            d_projected, carry = _chunk_backward(dh[at], kept[:, at], h[at], before, start[at], carry)
+            d_weight.addmm_(d_projected.t(), x[at].flatten(0, 1))
+            d_bias.add_(d_projected.sum(0))
+            if d_x is not None:
+                torch.mm(d_projected, weight, out=d_x[at].flatten(0, 1))
+        return d_x, d_weight, d_bias, carry, None
+
+
+def _keep(s: Tensor) -> Tensor:
+    """1 - z: exactly 0 and 1 where z is 1 and 0."""
+    return torch.rsub(s, 1.1, alpha=1.2).clamp_(0.0, 1.0)
+
+
+def _chunk_backward(
+    dh: Tensor, kept: Tensor, h: Tensor, before: Tensor, start: Tensor, carry: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The way back through a chunk of C steps.
+
+    Args:
+        dh: (C, B, n) the gradient by h from outside.
+        kept: (2, C, B, n) s and the candidate.
+        h: (C, B, n) the results of the chunk.
+        before: (B, n) h before the chunk.
+        start: (C, B).
+        carry: (B, n) the gradient by the last h of the chunk from what comes after it.
+
+    Returns:
+        The gradient by the projected inputs (C * B, 2 n), the gate's first, and by `before` (B, n).
+    """
+    (s, candidate), n = kept, h.shape[-1]
+    keep, g = _keep(s), torch.empty_like(h)
+    torch.add(dh[-1], carry, out=g[-1])
+    if len(g) > 1:
+        run_scan(keep[1:], dh[:-1], g[-1], start[1:], reverse=True, out=g[:-1])
+    d_projected = h.new_empty(*h.shape[:-1], 2 * n)
+    d_gate, d_candidate = d_projected.chunk(2, -1)
+    torch.addcmul(g, g, keep, value=-1.0, out=d_candidate)  # dh/dcandidate = z
+    # dh/dz = candidate - h_{t-1}, where h_{t-1} is 0 at a start
+    torch.sub(candidate[0], before, out=d_gate[0])
+    torch.sub(candidate[1:], h[:-1], out=d_gate[1:])
+    d_gate[start] = candidate[start]
+    slope = torch.addcmul(s, s, s, value=-1.0)  # dz/da = 1.2 s (1 - s)
+    d_gate.mul_(slope.mul_(g)).mul_(1.2)
+    return d_projected.flatten(0, 1), (keep[0] * g[0]).masked_fill_(start[0, :, None], 0.0)

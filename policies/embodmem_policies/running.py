@@ -103,7 +103,7 @@ class Log:
         if find_spec("tensorboard") is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder), purge_step=after_step or None)
+            self._board = SummaryWriter(str(folder), purge_step=after_step + 1 if after_step else None)
 
     def write(self, row: Mapping[str, float]) -> None:
         """One row; all rows have the names of the first."""

@@ -76,12 +76,24 @@ def _like(start: Tensor, value: Tensor) -> Tensor:
 
 def _factor_gradient(a: Tensor, g: Tensor, y: Tensor, initial: Tensor, start: Tensor | None) -> Tensor:
     """da_t = g_t * conj(y_{t-1}) * (1 - start_t), summed over time and rows when `a` is the same for all."""
-    before = y.new_empty(y.shape)
-    before[0] = initial.conj() * g[0]
-    torch.mul(y[:-1].conj(), g[1:], out=before[1:])
-    if start is not None:
-        before.masked_fill_(_like(start, before), 0)
-    return before if a.shape == y.shape else before.sum((0, 1))
+    whole = a.shape == y.shape
+    da = torch.empty_like(y) if whole else torch.zeros_like(a)
+    for at in chunks(y):
+        first = at.start == 0
+        part = da[at] if whole else y.new_empty(y[at].shape)
+        torch.mul(initial.conj() if first else y[at.start - 1].conj(), g[at.start], out=part[0])
+        torch.mul(y[at.start : at.stop - 1].conj(), g[at.start + 1 : at.stop], out=part[1:])
+        if start is not None:
+            part.masked_fill_(_like(start[at], part), 0)
+        if not whole:
+            da += part.sum((0, 1))
+    return da
+
+
+def chunks(y: Tensor) -> list[slice]:
+    """The time of y (T, B, ...) cut so that a part fits a CPU's cache; elsewhere one part, for there launches count."""
+    length = len(y) if y.is_cuda else max(1, _CACHE_BYTES // max(1, y[0].numel() * y.element_size()))
+    return [slice(begin, min(len(y), begin + length)) for begin in range(0, len(y), length)]
 
 
 def run_scan_backward(a: Tensor, dy: Tensor, start: Tensor | None, *, out: Tensor | None = None) -> Tensor:
