@@ -133,15 +133,12 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     rows = measure(args, False) + measure(args, True)
-    print(
-        f"T={args.steps} B={args.batch} H={args.hidden}, torch {torch.__version__}, 1 thread, load {os.getloadavg()[0]:.1f}"
-    )
+    load = os.getloadavg()[0]
+    print(f"T={args.steps} B={args.batch} H={args.hidden}, torch {torch.__version__}, 1 thread, load {load:.1f}")
     print(f"{'cell':<14} {'input gradient':<14} {'ms':>7} {'floor ms':>9} {'x nn.GRU':>9} {'to reach':>9}")
     for r in rows:
-        wanted = "yes" if r["input_gradient"] else "no"
-        print(
-            f"{r['cell']:<14} {wanted:<14} {r['ms']:>7} {r['floor_ms'] or '':>9} {r['faster']:>9} {r['to_reach'] or '':>9}"
-        )
+        wanted, least, target = "yes" if r["input_gradient"] else "no", r["floor_ms"] or "", r["to_reach"] or ""
+        print(f"{r['cell']:<14} {wanted:<14} {r['ms']:>7} {least:>9} {r['faster']:>9} {target:>9}")
     if not args.ffm:
         print("ffm, authors': absent (--ffm FOLDER)")
     if args.json:

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from embodmem.errors import InvalidInput
-from embodmem_policies.cell import MemoryCell, State, where_start
+from embodmem.spatial.octree.runtime import Launcher
+from embodmem.spatial.octree.runtime import start as start_warp
+from embodmem_policies.cell import MemoryCell, State, since_start
 from embodmem_policies.hcam import sinusoid
 
 
@@ -57,17 +59,17 @@ class BankCell(MemoryCell):
             "clock": self.zeros(batch, dtype=torch.int64),
         }
 
-    def step(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
-        """See `MemoryCell.step`."""
-        state = where_start(start, self.initial_state(len(x)), state)
-        seen, meant, clock = self.squeeze(x), self.think(x)[:, None], state["clock"]
-        parts = (self.perceptual(seen, state["perceptual"]), self.cognitive(meant, state["cognitive"]))
-        y = self.output(torch.cat([part.flatten(1) for part in parts], -1))
-        return y, {
-            "perceptual": self.perceptual.write(seen.detach(), clock, state["perceptual"]),
-            "cognitive": self.cognitive.write(meant.detach(), clock, state["cognitive"]),
-            "clock": clock + 1,
-        }
+    def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+        """See `MemoryCell.scan`. What is stored has no gradient: the banks are written first, then all steps read."""
+        flat = x.flatten(0, 1)
+        seen, meant = self.squeeze(flat), self.think(flat)[:, None]
+        clock = since_start(start, state["clock"])
+        parts, after = [], {}
+        for name, bank, now in (("perceptual", self.perceptual, seen), ("cognitive", self.cognitive, meant)):
+            told, after[name] = bank.scan(now.unflatten(0, start.shape), clock[:-1], state[name], start)
+            parts.append(told.flatten(2))
+        y: Tensor = self.output(torch.cat(parts, -1))
+        return y, {**after, "clock": clock[-1]}
 
 
 class _Squeeze(nn.Module):
@@ -128,25 +130,44 @@ class Bank(nn.Module):
         g = self.gate(torch.cat((now, found), -1)).sigmoid()
         return torch.where(empty, now, g * now + (1.0 - g) * found)
 
-    @torch.no_grad()
-    def write(self, now: Tensor, clock: Tensor, state: State) -> State:
-        """Add an entry; in a full bank the two most alike among neighbours, the new one included, become one."""
-        count, length = state["count"], self.length
-        slots = torch.arange(length + 1, device=now.device)
-        at = slots == count[:, None]
-        entries = torch.cat((state["entries"], torch.zeros_like(now)[:, None]), 1)
-        entries = torch.where(at[..., None, None], now[:, None], entries)
-        time = torch.where(at, clock[:, None], torch.cat((state["time"], torch.zeros_like(clock)[:, None]), 1))
-        alike = nn.functional.cosine_similarity(entries[:, :-1], entries[:, 1:], dim=-1).mean(-1)
-        # a bank that still has room "merges" its last two slots, of which the last is never looked at
-        over = count == length
-        first = torch.where(over, alike.argmax(1), length)[:, None]
-        source = slots[:length] + (slots[:length] > first)
-        rows = torch.arange(len(now), device=now.device)[:, None]
-        following = (slots[:length] + 1).expand(len(now), -1)
-        mean = 0.5 * (entries[:, :-1] + entries[rows, following])
-        merged = torch.where((slots[:length] == first)[..., None, None], mean, entries[rows, source])
-        return {"entries": merged, "time": time[rows, source], "count": (count + 1).clamp(max=length)}
+    def scan(self, now: Tensor, clock: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+        """T steps at once: what is now (T, B, P, W), fused with what the bank of its step recalls, and the bank after.
+
+        Each step adds its entry; in a full bank the two most alike among neighbours, the new one included, become one.
+        One kernel does it for all steps, so that many steps and one at a time decide alike where two pairs are alike
+        but for rounding.
+        """
+        steps, batch = start.shape
+        flat = now.detach().flatten(2)
+        before = self.empty(now.new_zeros(steps * batch))
+        entries = torch.cat((state["entries"].flatten(2), flat.new_zeros(batch, 1, flat.shape[-1])), 1)
+        time = torch.cat((state["time"], state["time"].new_zeros(batch, 1)), 1)
+        count = state["count"].clone()
+        seen = [before[name].view(steps, batch, *shape) for name, shape in self._shapes(flat.shape[-1])]
+        run_kernel(batch, [flat, clock, start], self.tokens, [entries, time, count, *seen])
+        told: Tensor = self(now.flatten(0, 1), before)
+        return told.view(steps, batch, self.tokens, self.width), {
+            "entries": entries[:, :-1].reshape(batch, self.length, self.tokens, self.width),
+            "time": time[:, :-1].contiguous(),
+            "count": count,
+        }
+
+    def _shapes(self, size: int) -> list[tuple[str, tuple[int, ...]]]:
+        """The parts of the state as the kernel wants them, tokens side by side."""
+        return [("entries", (self.length, size)), ("time", (self.length,)), ("count", ())]
+
+
+def run_kernel(rows: int, inputs: list[Tensor], tokens: int, outputs: list[Tensor]) -> None:
+    """`kernels_bank.consolidate`, on the device of the tensors and in its order of work."""
+    warp = start_warp()
+    from embodmem_policies.kernels_bank import consolidate
+
+    device = warp.device_from_torch(outputs[0].device)
+    given = [warp.from_torch(each.contiguous(), requires_grad=False) for each in inputs]
+    made = [warp.from_torch(each, requires_grad=False) for each in outputs]
+    stream = warp.stream_from_torch(outputs[0].device) if device.is_cuda else None
+    with warp.ScopedStream(stream):
+        Launcher(device, 1).run(consolidate, rows, [*given, tokens, *made])
 
 
 class _CrossAttention(nn.Module):

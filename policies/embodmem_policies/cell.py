@@ -47,6 +47,19 @@ def where_start(start: Tensor, fresh: State, state: State) -> State:
     return tree_map(choose, fresh, state)
 
 
+def since_start(start: Tensor, before: Tensor) -> Tensor:
+    """(T + 1, B): inputs of the episode before each of T steps, and after the last.
+
+    Args:
+        start: (T, B) bool.
+        before: (B,) inputs of the episode before the first step.
+    """
+    time = torch.arange(len(start) + 1, device=start.device)[:, None]
+    begun = torch.where(start, time[:-1], -1).cummax(0).values
+    begun = torch.cat((begun, begun[-1:]))
+    return torch.where(begun < 0, before + time, time - begun)
+
+
 class MemoryCell(nn.Module):
     """A memory from a sequence of inputs to a sequence of outputs.
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from embodmem.errors import InvalidInput
-from embodmem_policies.cell import MemoryCell, State, where_start
+from embodmem_policies.cell import MemoryCell, State, since_start, where_start
 
 
 def sinusoid(position: Tensor, size: int) -> Tensor:
@@ -78,24 +78,57 @@ class HCAMCell(MemoryCell):
         y: Tensor = self.output(torch.cat((x, self._read(x, state)), -1))
         return y, self._write(x.detach(), state)
 
+    def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+        """See `MemoryCell.scan`. What is stored has no gradient, so that all reads of all steps are made at once."""
+        steps, batch = start.shape
+        past = _Past(x.detach(), state, start)
+        slots = torch.arange(self.chunks, device=x.device)
+        inside = torch.arange(self.chunk, device=x.device)
+        first = past.chunk_in(slots) * self.chunk  # (T + 1, B, M) where in its episode the chunk of a slot begins
+        means = x.new_empty(steps, batch, self.chunks, self.input_size)
+        for part in _parts(steps, batch * self.chunks * self.chunk * self.input_size):
+            torch.mean(past.items(first[part, ..., None] + inside, part), 3, out=means[part])
+        empty = first[:steps] < 0
+        best, which = self._relevant(x, means, empty)
+        chosen = first[:steps].gather(2, which)[..., None] + inside
+        y = self.output(torch.cat((x, self._look(x, past.items(chosen, slice(0, steps)), best, empty)), -1))
+        last = slice(steps, steps + 1)
+        count = past.count[steps]
+        # of the chunk being filled, what has not come yet still holds the chunk before
+        place = (count // self.chunk * self.chunk)[:, None] + inside
+        place = torch.where(inside < (count % self.chunk)[:, None], place, place - self.chunk)
+        return y, {
+            "contents": past.items(first[last, ..., None] + inside, last)[0],
+            "filling": past.items(place[None], last)[0],
+            "count": count,
+        }
+
     def _read(self, x: Tensor, state: State) -> Tensor:
         """(B, width), zeros where the memory is empty."""
-        batch, contents = len(x), state["contents"]
-        slots = torch.arange(self.chunks, device=x.device)
-        empty = slots >= (state["count"] // self.chunk)[:, None]
-        scores = torch.einsum("bw,bmw->bm", self.query_summary(x), self.key_summary(contents.mean(2)))
-        scores = (scores / math.sqrt(self.width)).masked_fill(empty, -torch.inf)
-        best, which = scores.topk(self.top_k, 1)
+        contents = state["contents"]
+        empty = torch.arange(self.chunks, device=x.device) >= (state["count"] // self.chunk)[:, None]
+        best, which = self._relevant(x, contents.mean(2), empty)
+        chosen = contents[torch.arange(len(x), device=x.device)[:, None], which]
+        return self._look(x, chosen, best, empty)
+
+    def _relevant(self, x: Tensor, means: Tensor, empty: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores and slots (..., k) of the chunks that matter most to x (..., D), by their means (..., M, D)."""
+        scores = torch.einsum("...w,...mw->...m", self.query_summary(x), self.key_summary(means))
+        best, which = (scores / math.sqrt(self.width)).masked_fill(empty, -torch.inf).topk(self.top_k, -1)
+        return best, which
+
+    def _look(self, x: Tensor, chosen: Tensor, best: Tensor, empty: Tensor) -> Tensor:
+        """Attention of x (..., D) inside the chosen chunks (..., k, C, D); zeros where all slots are empty (..., M)."""
+        nothing = empty.all(-1, keepdim=True)
         # where all is empty, any finite score will do: the answer is set to zero below
-        relevance = best.masked_fill(empty[:, :1], 0.0).softmax(1)
-        chosen = contents[torch.arange(batch, device=x.device)[:, None], which]
+        relevance = best.masked_fill(nothing, 0.0).softmax(-1)
         chosen = chosen + sinusoid(torch.arange(self.chunk, device=x.device), self.input_size).to(x.dtype)
-        key, value = self.key_value(chosen).unflatten(-1, (2, self.heads, -1)).unbind(3)
+        key, value = self.key_value(chosen).unflatten(-1, (2, self.heads, -1)).unbind(-3)
         query = self.query(x).unflatten(-1, (self.heads, -1))
-        logits = torch.einsum("bhd,bkchd->bkhc", query, key) / math.sqrt(self.width // self.heads)
-        told = torch.einsum("bkhc,bkchd->bkhd", logits.softmax(-1), value)
-        answer: Tensor = (self.merge(told.flatten(2)) * relevance[..., None]).sum(1)
-        return answer.masked_fill(empty[:, :1], 0.0)
+        logits = torch.einsum("...hd,...kchd->...khc", query, key) / math.sqrt(self.width // self.heads)
+        told = torch.einsum("...khc,...kchd->...khd", logits.softmax(-1), value)
+        answer: Tensor = (self.merge(told.flatten(-2)) * relevance[..., None]).sum(-2)
+        return answer.masked_fill(nothing, 0.0)
 
     def _write(self, x: Tensor, state: State) -> State:
         count = state["count"]
@@ -106,3 +139,53 @@ class HCAMCell(MemoryCell):
         slot = torch.arange(self.chunks, device=x.device) == ((count // self.chunk - 1) % self.chunks)[:, None]
         contents = torch.where((full & slot)[..., None, None], filling[:, None], state["contents"])
         return {"contents": contents, "filling": filling, "count": count}
+
+
+class _Past:
+    """All inputs that the memory holds before each of T steps, or after the last, as places in one tensor.
+
+    Args:
+        x: (T, B, D) inputs.
+        state: The memory before the first.
+        start: (T, B).
+
+    Attributes:
+        count: (T + 1, B) inputs of the episode before each step, and after the last.
+    """
+
+    def __init__(self, x: Tensor, state: State, start: Tensor) -> None:
+        (steps, batch, _), device = x.shape, x.device
+        contents, filling, before = state["contents"], state["filling"], state["count"]
+        self.chunks, self.chunk = contents.shape[1:3]
+        self.before = before
+        self.count = since_start(start, before)
+        self._origin = (
+            torch.arange(steps + 1, device=device)[:, None] - self.count
+        )  # when the episode began; below 0 in what the state holds
+        self._held = torch.cat((contents.flatten(1, 2), filling, x.transpose(0, 1)), 1)
+        self._rows = torch.arange(batch, device=device)
+
+    def chunk_in(self, slots: Tensor) -> Tensor:
+        """(T + 1, B, M): the number in its episode of the chunk that a slot holds; below 0 where it is empty."""
+        last: Tensor = (self.count // self.chunk - 1)[..., None]
+        return last - torch.remainder(last - slots, self.chunks)
+
+    def items(self, place: Tensor, at: slice) -> Tensor:
+        """(t, B, ..., D): inputs by their place in the episode (t, B, ...) at the steps `at`; zeros below place 0."""
+        lead = (*place.shape[:2], *(1,) * (place.dim() - 2))
+        when = self._origin[at].view(lead) + place
+        before = self.before.view(lead[1:])
+        chunk, inside = place // self.chunk, torch.remainder(place, self.chunk)
+        size = self.chunks * self.chunk
+        held = (
+            torch.where(chunk == before // self.chunk, size, torch.remainder(chunk, self.chunks) * self.chunk) + inside
+        )
+        index = torch.where(when >= 0, when + size + self.chunk, held)
+        found: Tensor = self._held[self._rows.view(-1, *lead[2:]), index]
+        return found.masked_fill_((place < 0)[..., None], 0.0)
+
+
+def _parts(steps: int, numbers: int) -> list[slice]:
+    """Steps in parts of at most about 4 million numbers, of which each step has so many."""
+    length = max(1, (1 << 22) // numbers)
+    return [slice(begin, min(steps, begin + length)) for begin in range(0, steps, length)]

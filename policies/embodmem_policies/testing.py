@@ -20,7 +20,8 @@ def check_cell(
 
     Steps equal a scan of any length; a scan in two parts equals one (so that scans may be chained); a start equals a
     new sequence; rows do not see each other; gradients are right (torch.autograd.gradcheck in float64); the state is
-    batch first, stays finite and bounded over `long_steps` steps and does not grow; parameters survive state_dict.
+    batch first, stays finite and bounded over `long_steps` steps and does not grow, and after them the cell still
+    answers to its inputs and still forgets at a start; parameters survive state_dict.
 
     Args:
         cell: The cell; it is left as it was.
@@ -165,13 +166,31 @@ def _check_state_dict(cell: MemoryCell, batch: int, generator: torch.Generator) 
 
 @torch.no_grad()
 def _check_long(cell: MemoryCell, steps: int, generator: torch.Generator) -> None:
-    """One episode of many steps in the cell's own precision: what it says late is no larger than what it says early."""
+    """One episode of many steps in the cell's own precision: late it is no larger than early, and it still works."""
     device = next(cell.parameters()).device
-    state, chunk, early = cell.initial_state(1), min(steps, 10_000), 0.0
+    state, chunk, early = cell.initial_state(1), min(steps, 10_000), [0.0, 0.0]
+
+    def inputs(count: int) -> tuple[Tensor, Tensor]:
+        x = torch.randn(count, 1, cell.input_size, generator=generator).to(device)
+        return x, torch.zeros(count, 1, dtype=torch.bool, device=device)
+
     for done in range(0, steps, chunk):
-        x = torch.randn(chunk, 1, cell.input_size, generator=generator).to(device)
-        y, state = cell.scan(x, state, torch.zeros(chunk, 1, dtype=torch.bool, device=device))
-        assert torch.isfinite(y).all(), f"finite outputs for {steps} steps, got others after {done}"
-        largest = float(y.abs().max())
-        early = early or largest
-        assert largest <= 10.0 * early + 1e-6, f"outputs stay bounded: {early} at first, {largest} after {done} steps"
+        x, never = inputs(min(chunk, steps - done))
+        y, state = cell.scan(x, state, never)
+        floats = [leaf for leaf in tree_leaves(state) if leaf.is_floating_point()]
+        for i, (what, values) in enumerate((("outputs", [y]), ("states", floats))):
+            assert all(torch.isfinite(each).all() for each in values), f"{what} are finite: not after {done} steps"
+            largest = max((float(each.abs().max()) for each in values), default=0.0)
+            early[i] = early[i] or largest
+            bound = 10.0 * early[i] + 1e-6
+            assert largest <= bound, f"{what} stay bounded: {early[i]} at first, {largest} after {done} steps"
+    for fresh, late in zip(tree_leaves(cell.initial_state(1)), tree_leaves(state), strict=True):
+        assert fresh.shape == late.shape, f"a state does not grow: {tuple(fresh.shape)} became {tuple(late.shape)}"
+    (one, never), (other, _) = inputs(100), inputs(100)
+    told = [cell.scan(x, state, never)[0] for x in (one, other)]
+    apart = (told[0] - told[1]).abs().amax((0, 1))
+    assert (apart > 0).any(), f"after {steps} steps the outputs still depend on the inputs"
+    begin = never.clone()
+    begin[0] = True
+    again, new = (cell.scan(one, each, begin)[0] for each in (state, cell.initial_state(1)))
+    assert torch.equal(again, new), f"after {steps} steps a start still empties the memory"
