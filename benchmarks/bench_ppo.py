@@ -16,7 +16,9 @@ import argparse
 import json
 import os
 import time
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +60,17 @@ def run(cell: str, seed: int, steps: int, gamma: float, cpu_s: float = float("in
     }
 
 
-def peers(seeds: int, cpu_s: float) -> list[dict[str, Any]]:
+def peers(seeds: int, cpu_s: float) -> Iterator[dict[str, Any]]:
     """RecurrentPPO, where it is installed, and our own PPO with a GRU, each for so much CPU time."""
-    rows: list[dict[str, Any]] = []
     if find_spec("sb3_contrib") is not None:
         import peer_sb3
 
         for name, settings in SB3.items():
             for seed in range(seeds):
-                rows.append({"cell": name, "gamma": 0.99, "seed": seed, **peer_sb3.run(ENV, seed, cpu_s, settings)})
+                yield {"cell": name, "gamma": 0.99, "seed": seed, **peer_sb3.run(ENV, seed, cpu_s, settings)}
     steps = int(cpu_s * 16_000)  # what a GRU gets through; the learning rate falls to 0 at its end
-    rows += [{**run("gru", seed, steps, 0.99, cpu_s), "cell": "gru, long"} for seed in range(seeds)]
-    return rows
+    for seed in range(seeds):
+        yield {**run("gru", seed, steps, 0.99, cpu_s), "cell": "gru, long"}
 
 
 def claims(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -90,16 +91,18 @@ def claims(rows: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def show(rows: list[dict[str, Any]]) -> None:
+def show(rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Print each row when it is there; all of them."""
     print(f"RepeatPreviousEasy, 16 environments, 1 thread, torch {torch.__version__}, load {os.getloadavg()[0]:.1f}")
     head = ("seed", "steps/CPU-s", "return", "steps to 0.9", "CPU-s to 0.9")
     print(f"{'cell':<13}{'gamma':>6}{head[0]:>5}{head[1]:>13}{head[2]:>8}{head[3]:>14}{head[4]:>14}")
+    made = []
     for r in rows:
         steps, seconds = r["steps_to_0.9"] or "-", r["cpu_s_to_0.9"] or "-"
         first = f"{r['cell']:<13}{r['gamma']:>6}{r['seed']:>5}{r['steps_per_cpu_s']:>13,}"
-        print(f"{first}{r['return']:>8}{steps:>14}{seconds:>14}")
-    if find_spec("sb3_contrib") is None:
-        print("sb3-contrib's RecurrentPPO: absent (pip install sb3-contrib)")
+        print(f"{first}{r['return']:>8}{steps:>14}{seconds:>14}", flush=True)
+        made.append(r)
+    return made
 
 
 def main() -> None:
@@ -114,10 +117,11 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(1)
     run("series", 99, 4096, 0.99)  # imports and first calls are not what is measured
-    rows = [run(c, s, args.steps, g) for g in args.gammas for c in args.cells for s in range(args.seeds)]
-    if args.peer_cpu_s > 0:
-        rows += peers(args.peer_seeds, args.peer_cpu_s)
-    show(rows)
+    ours = (run(c, s, args.steps, g) for g in args.gammas for c in args.cells for s in range(args.seeds))
+    others = peers(args.peer_seeds, args.peer_cpu_s) if args.peer_cpu_s > 0 else ()
+    rows = show(chain(ours, others))
+    if find_spec("sb3_contrib") is None:
+        print("sb3-contrib's RecurrentPPO: absent (pip install sb3-contrib)")
     for name, claim in claims(rows).items():
         print(f"{name}: {claim['value']} {claim['unit']}, to reach {claim['target']}: {claim['holds']}")
     if args.json:
