@@ -93,6 +93,8 @@ def octomap_round(frames: list[scenes.Frame], config: SpatialConfig, radius_m: f
         import pyoctomap
     except ImportError:
         return None
+    if not few:
+        return None
     tree = pyoctomap.OcTree(config.voxel_size_m)
     world = np.concatenate([frame.world for frame in frames[:few]])
     times = np.full((len(frames), 2), np.nan)
