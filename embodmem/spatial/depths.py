@@ -90,7 +90,7 @@ class KeyframeDepths:
         return {row: (np.frombuffer(T).reshape(4, 4), PinholeCamera(**json.loads(text))) for row, T, text in rows}
 
     def percept(self, number: int, T_world_camera: Pose) -> Percept:
-        """A keyframe's view again, from a pose; its id stands for the stamp's order only through `stamp_ns`."""
+        """The depth that a keyframe saw, as a percept taken from a pose."""
         sql = "SELECT r.first_ns, d.camera, d.depth FROM keyframe_depth d JOIN record r ON r.id = d.id WHERE d.id = ?"
         with self.store.read() as db:
             stamp_ns, camera, png = db.execute(sql, (number,)).fetchone()
