@@ -1,6 +1,6 @@
 """The brick octree: a tri-state occupancy map of bounded size, on CPU or GPU."""
 
-from embodmem.spatial.octree.brick_map import Bricks
+from embodmem.spatial.octree.brick_map import Bricks, Changes
 from embodmem.spatial.octree.codec import decode_bricks, encode_bricks
 from embodmem.spatial.octree.keys import (
     BRICK_VOXELS,
@@ -24,6 +24,7 @@ __all__ = [
     "TICK_NS",
     "UNKNOWN",
     "Bricks",
+    "Changes",
     "Level",
     "LidarScan",
     "Octree",

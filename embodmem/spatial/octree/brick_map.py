@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from embodmem.config import SpatialConfig
 from embodmem.errors import InvalidInput
 from embodmem.spatial.octree import checks
-from embodmem.spatial.octree.keys import BRICK_EDGE, to_ticks, unpack_keys
+from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_VOXELS, to_ticks, unpack_keys
 from embodmem.spatial.octree.pool import BrickPool
 from embodmem.spatial.octree.runtime import Launcher, find_device
 
@@ -31,6 +31,24 @@ class Bricks(NamedTuple):
     log_odds: NDArray[np.float32]
     last_seen_ns: NDArray[np.int64]
     ages: NDArray[np.uint16]
+
+
+class Changes(NamedTuple):
+    """What the last observation changed, as masks of the voxels of bricks.
+
+    Attributes:
+        keys: (M,) int64.
+        appeared: (M, 512) bool, free before and occupied now.
+        vanished: (M, 512) bool, occupied before and free now.
+        seen_through: (M, 512) bool, occupied before, and the sensor saw through.
+        log_odds: (M, 512) float32, as they are now.
+    """
+
+    keys: NDArray[np.int64]
+    appeared: NDArray[np.bool_]
+    vanished: NDArray[np.bool_]
+    seen_through: NDArray[np.bool_]
+    log_odds: NDArray[np.float32]
 
 
 class BrickMap:
@@ -123,6 +141,49 @@ class BrickMap:
             here = self._pool.host("last_seen") >= 0
             keys, flipped = (self._pool.host(name)[here].copy() for name in ("keys", "flipped"))
             return keys, flipped > revision, int(self._pool.struct.revision) - 1
+
+    def changes(self) -> Changes:
+        """What the last image or scan changed about voxels that were known: to be asked for before the next change."""
+        with self._lock:
+            slots, rows = self._pool.rows_changed()
+            keys = self._pool.host("keys")[slots]
+            log_odds, _ = self._pool.read(slots)
+        masks = np.unpackbits(np.ascontiguousarray(rows).view(np.uint8).reshape(-1, 64, 8), axis=2, bitorder="little")
+        appeared, vanished, through = (masks[:, :, i : i + 8].reshape(-1, BRICK_VOXELS) == 1 for i in (0, 8, 16))
+        return Changes(keys, appeared, vanished, through, log_odds)
+
+    def assign(self, keys: NDArray[np.int64], voxels: NDArray[np.bool_], value: float) -> int:
+        """Set voxels that are known, and nothing else, to a value.
+
+        Args:
+            keys: (N,) int64 of distinct bricks; those not in the map are passed over.
+            voxels: (N, 512) bool.
+            value: Log-odds, held within the clamps; NaN makes them unknown.
+
+        Returns:
+            How many voxels that were.
+        """
+        with self._lock:
+            pool = self._pool
+            slots = pool.find(np.asarray(keys, dtype=np.int64))
+            here = slots >= 0
+            slots = slots[here]
+            pool.expand(slots)
+            values, ticks = pool.read(slots)
+            chosen = voxels[here] & ~np.isnan(values)
+            values[chosen] = np.clip(value, self.config.log_odds_min, self.config.log_odds_max)
+            ticks[chosen & np.isnan(value)] = 0
+            touched = slots[chosen.any(axis=1)]
+            rows = chosen.any(axis=1)
+            pool.write(touched, values[rows], ticks[rows])
+            pool.put("dirty", touched, 1)
+            for name in ("flipped", "touched"):
+                pool.put(name, touched, pool.struct.revision)
+            pool.struct.revision += 1
+            empty = slots[np.isnan(values).all(axis=1)]
+            if len(empty):
+                pool.free(empty)
+        return int(np.count_nonzero(chosen))
 
     def dirty_bricks(self, stale_s: float = math.inf) -> Bricks:
         """A copy of the bricks of which a value changed since `mark_clean`.

@@ -72,6 +72,7 @@ class BrickPool:
         self.base: int | None = None  # ticks are counted from here; None until something was observed
         self.used = 0
         self.free_blocks = blocks
+        self.last_rows: tuple[Any, Any] | None = None  # what the last observation did, see `settle_rows`
 
     @property
     def nbytes(self) -> int:
@@ -154,6 +155,19 @@ class BrickPool:
         self.launcher.run(self.kernels.write_bricks, 64 * len(slots), inputs)
         self.settle()
 
+    def rows_changed(self) -> tuple[Slots, NDArray[np.uint64]]:
+        """Slots (M,) of bricks that the last observation changed, and what became of their rows (M, 64).
+
+        Only right until a brick is freed: slots move then.
+        """
+        if self.last_rows is None:
+            return np.empty(0, np.int32), np.empty((0, 64), np.uint64)
+        items, results = (array.numpy() for array in self.last_rows)
+        rows = results[: 64 * len(items)].reshape(-1, 64)
+        changed = ((rows & np.uint64(0xFFFFFF)) != 0).any(axis=1)
+        slots = items[changed]
+        return np.where(slots < 0, ~slots, slots), rows[changed]
+
     def find(self, keys: Keys) -> Slots:
         """Slots (N,) of keys (N,), -1 where absent."""
         return self._slots(self.kernels.find_keys, keys)
@@ -178,6 +192,7 @@ class BrickPool:
         """Tell bricks what happened to their rows (`kernels_bricks.settle_rows`); all arguments are on the device."""
         self.launcher.run(self.kernels.settle_rows, items.shape[0], [self.struct, update, items, results])
         self.settle()
+        self.last_rows = items, results
 
     def free(self, slots: NDArray[Any], forget: bool = True) -> None:
         """Give slots and their blocks back: the last bricks move into the holes, and the table is built anew.

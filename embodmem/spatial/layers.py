@@ -1,0 +1,242 @@
+"""Static and dynamic apart: what moves lives in a transient layer, what moved away is cleared from the persistent one.
+
+Mem4D (2025) keeps a transient memory of recent motion beside a persistent memory of structure; KARMA (Wang et al.,
+2024) reports what changed. Here both are layers of one map: a voxel that becomes occupied where space was known to be
+free is transient. It becomes persistent when it is still there after `settle_s`, and is forgotten when it was not
+seen for `transient_s` before that. What was occupied and is now seen through goes from the map after a few views,
+not after the many that its log-odds would take, if enough of its surroundings are seen through, too.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from embodmem.spatial.octree import Changes, Octree
+
+_VOXELS = 512
+_SHAPE = (2, 4, 2, 4, 2, 4)
+"""A brick as 2x2x2 octants of 4x4x4 voxels."""
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """Something that was there and is gone: voxels cleared at about one time, side by side.
+
+    Attributes:
+        stamp_ns: When the last of it was cleared.
+        position: (3,) its middle in the world, metres.
+        extent: (3,) metres.
+        volume_m3: Of its voxels.
+    """
+
+    stamp_ns: int
+    position: NDArray[np.float64]
+    extent: NDArray[np.float64]
+    volume_m3: float
+
+
+class Layers:
+    """The transient layer of one map, and what is being cleared from the persistent one.
+
+    Args:
+        octree: The map.
+        settle_s: A transient voxel that is still occupied after so many seconds is persistent.
+        transient_s: One that was not seen for so long before that is forgotten.
+        clear_views: Views in a row that must see through before a place is cleared.
+        clear_share: Part of the occupied voxels of an octant (4x4x4 voxels) that must be seen through in each of them.
+        max_bricks: Bricks that the layer follows at once; the oldest settle when there are more.
+    """
+
+    def __init__(
+        self,
+        octree: Octree,
+        settle_s: float = 5.0,
+        transient_s: float = 2.0,
+        clear_views: int = 3,
+        clear_share: float = 0.75,
+        max_bricks: int = 4096,
+    ) -> None:
+        self.octree = octree
+        self.settle_s, self.transient_s = settle_s, transient_s
+        self.clear_views, self.clear_share, self.max_bricks = clear_views, clear_share, max_bricks
+        self.keys: NDArray[np.int64] = np.empty(0, np.int64)  # sorted
+        self.born_ns: NDArray[np.int64] = np.empty((0, _VOXELS), np.int64)  # 0: not transient
+        self._watched: NDArray[np.int64] = np.empty(0, np.int64)  # sorted keys of bricks that are seen through
+        self._views: NDArray[np.int64] = np.empty((0, 8), np.int64)  # for how many views in a row, by octant
+        self._cleared: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
+
+    def update(self, now_ns: int) -> None:
+        """Take up what the last image or scan changed; call it before the next one."""
+        changes = self.octree.changes()
+        if len(changes.keys):
+            self._note(changes, now_ns)
+            self._clear(changes, now_ns)
+        if len(self.keys):
+            self._settle(now_ns)
+
+    def transient(self) -> NDArray[np.float64]:
+        """Centres (N, 3) in the world of the voxels that are occupied for the time being, metres."""
+        row, place = np.nonzero(self.born_ns)
+        return self._centres(self.keys[row], place)
+
+    def take_cleared(self, now_ns: int, quiet_s: float = 0.5, least_voxels: int = 8) -> list[Cleared]:
+        """What was cleared and has been let alone for a while since, once each.
+
+        Args:
+            now_ns: The time.
+            quiet_s: A thing is whole when nothing next to it was cleared for so long.
+            least_voxels: Smaller things are not reported: noise at edges.
+        """
+        if not self._cleared:
+            return []
+        points = np.concatenate([points for points, _ in self._cleared])
+        stamps = np.concatenate([stamps for _, stamps in self._cleared])
+        size = self.octree.config.voxel_size_m
+        groups = _connected(np.floor(points / size).astype(np.int64))
+        last = np.zeros(groups.max() + 1, np.int64)
+        np.maximum.at(last, groups, stamps)
+        done = last[groups] <= now_ns - round(quiet_s * 1e9)
+        self._cleared = [(points[~done], stamps[~done])] if not done.all() else []
+        found = []
+        for group in np.unique(groups[done]):
+            mine = points[groups == group]
+            if len(mine) >= least_voxels:
+                low, high = mine.min(axis=0) - size / 2, mine.max(axis=0) + size / 2
+                found.append(Cleared(int(last[group]), (low + high) / 2, high - low, len(mine) * size**3))
+        return found
+
+    def _note(self, changes: Changes, now_ns: int) -> None:
+        """Voxels that appeared are transient from now on, voxels that vanished no longer; others were persistent."""
+        new = changes.keys[changes.appeared.any(axis=1)]
+        keys = np.union1d(self.keys, new)
+        if len(keys) > len(self.keys):
+            born = np.zeros((len(keys), _VOXELS), np.int64)
+            born[np.searchsorted(keys, self.keys)] = self.born_ns
+            self.keys, self.born_ns = keys, born
+        was = self._take(changes.keys, changes.vanished)
+        rows = np.searchsorted(self.keys, new)
+        appeared = changes.appeared[changes.appeared.any(axis=1)]
+        self.born_ns[rows] = np.where(appeared & (self.born_ns[rows] == 0), max(now_ns, 1), self.born_ns[rows])
+        self._remember(changes.keys, changes.vanished & ~was, now_ns)
+
+    def _clear(self, changes: Changes, now_ns: int) -> None:
+        """Clear octants whose occupied voxels are seen through in several views in a row."""
+        occupied = changes.log_odds > self.octree.config.log_odds_occupied
+        through = _per_octant(changes.seen_through)
+        before = _per_octant(occupied | changes.vanished)
+        views = np.zeros(through.shape, np.int64)
+        at = np.minimum(np.searchsorted(self._watched, changes.keys), max(len(self._watched) - 1, 0))
+        if len(self._watched):
+            known = self._watched[at] == changes.keys
+            views[known] = self._views[at[known]]
+        views = np.where((through > 0) & (through >= self.clear_share * before), views + 1, 0)
+        order = np.argsort(changes.keys)
+        order = order[views[order].any(axis=1)]
+        self._watched, self._views = changes.keys[order], views[order]
+        voxels = changes.seen_through & occupied & _spread(views >= self.clear_views)
+        rows = voxels.any(axis=1)
+        if rows.any():
+            keys, voxels = changes.keys[rows], voxels[rows]
+            self.octree.assign(keys, voxels, self.octree.config.log_odds_miss)
+            was = self._take(keys, voxels)
+            self._remember(keys, voxels & ~was, now_ns)
+
+    def _settle(self, now_ns: int) -> None:
+        """Let the old become persistent, and forget what was not seen any more."""
+        row, place = np.nonzero(self.born_ns)
+        seen = self.octree.last_seen(self._centres(self.keys[row], place))
+        born = self.born_ns[row, place]
+        settled = (seen - born >= self.settle_s * 1e9) | (seen < 0)
+        lost = ~settled & (now_ns - seen > self.transient_s * 1e9)
+        if lost.any():
+            voxels = np.zeros_like(self.born_ns, dtype=bool)
+            voxels[row[lost], place[lost]] = True
+            rows = voxels.any(axis=1)
+            self.octree.assign(self.keys[rows], voxels[rows], np.nan)
+        done = settled | lost
+        self.born_ns[row[done], place[done]] = 0
+        kept = np.flatnonzero((self.born_ns > 0).any(axis=1))
+        if len(kept) > self.max_bricks:
+            kept = np.sort(kept[np.argsort(self.born_ns[kept].max(axis=1))[-self.max_bricks :]])
+        self.keys, self.born_ns = self.keys[kept], self.born_ns[kept]
+
+    def _take(self, keys: NDArray[np.int64], voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Take voxels (N, 512) of bricks out of the transient layer; returns which of them were in it."""
+        was = np.zeros(voxels.shape, dtype=bool)
+        mine = np.isin(keys, self.keys)
+        rows = np.searchsorted(self.keys, keys[mine])
+        was[mine] = (self.born_ns[rows] > 0) & voxels[mine]
+        self.born_ns[rows] = np.where(voxels[mine], 0, self.born_ns[rows])
+        return was
+
+    def _remember(self, keys: NDArray[np.int64], voxels: NDArray[np.bool_], now_ns: int) -> None:
+        row, place = np.nonzero(voxels)
+        if len(row):
+            self._cleared.append((self._centres(keys[row], place), np.full(len(row), now_ns)))
+
+    def _centres(self, keys: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.float64]:
+        from embodmem.spatial.octree import unpack_keys
+
+        offset = np.stack([place % 8, place // 8 % 8, place // 64], axis=1)
+        centres: NDArray[np.float64] = (unpack_keys(keys) * 8 + offset + 0.5) * self.octree.config.voxel_size_m
+        return centres
+
+    def state(self) -> list[tuple[int, bytes]]:
+        """The transient layer as rows of a table: key of a brick, and when each of its voxels appeared."""
+        return [
+            (key, zlib.compress(row.astype("<i8").tobytes(), 1))
+            for key, row in zip(self.keys.tolist(), self.born_ns, strict=True)
+        ]
+
+    def load_state(self, rows: Iterable[tuple[int, bytes]]) -> None:
+        """Replace the transient layer by what `state` gave."""
+        pairs = sorted(rows)
+        self.keys = np.array([key for key, _ in pairs], dtype=np.int64)
+        born = [np.frombuffer(zlib.decompress(blob), dtype="<i8") for _, blob in pairs]
+        self.born_ns = np.array(born, dtype=np.int64).reshape(-1, _VOXELS)
+
+
+def _per_octant(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many voxels (N, 512) of each octant (N, 8) are set."""
+    counts: NDArray[np.int64] = mask.reshape(-1, *_SHAPE).sum(axis=(2, 4, 6)).reshape(-1, 8)
+    return counts
+
+
+def _spread(octants: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Octants (N, 8) as voxels (N, 512)."""
+    cells = octants.reshape(-1, 2, 1, 2, 1, 2, 1)
+    return np.broadcast_to(cells, (len(octants), *_SHAPE)).reshape(-1, _VOXELS)
+
+
+def _connected(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Group numbers (N,) of voxels (N, 3): two are of one group if a chain of neighbours leads between them.
+
+    Cells of 2x2x2 voxels stand in for the voxels, so that small gaps do not matter. The least number spreads through
+    all neighbours, and each pass also follows the numbers found so far (Shiloach and Vishkin, 1982).
+    """
+    cells, owner = np.unique(voxels >> 1, axis=0, return_inverse=True)
+    span = cells.max(axis=0) - cells.min(axis=0) + 3
+    flat = ((cells - cells.min(axis=0) + 1) * [span[1] * span[2], span[2], 1]).sum(axis=1)
+    steps = [(x * span[1] + y) * span[2] + z for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1)]
+    pairs = []
+    for step in steps[:13]:
+        at = np.minimum(np.searchsorted(flat, flat + step), len(flat) - 1)
+        hit = np.flatnonzero(flat[at] == flat + step)
+        pairs.append(np.stack([hit, at[hit]], axis=1))
+    links = np.concatenate(pairs)
+    group = np.arange(len(flat))
+    while True:
+        before = group.copy()
+        low = np.minimum(group[links[:, 0]], group[links[:, 1]])
+        np.minimum.at(group, links[:, 0], low)
+        np.minimum.at(group, links[:, 1], low)
+        group = group[group]
+        if (group == before).all():
+            return np.unique(group, return_inverse=True)[1][owner.reshape(-1)]
