@@ -49,6 +49,17 @@ class SpatialConfig:
     """Above this a voxel counts as occupied, at or below it as free."""
     capacity_bricks: int = 32768
     """Bricks of 8x8x8 voxels in the pool: the bound on its memory (2.1 KiB a brick). A full pool refuses new ones."""
+    half_life_s: float = 0.0
+    """Log-odds halve when a voxel was not seen for so long, seconds; what fades away is unknown again. 0: nothing."""
+    fade_in_view_only: bool = False
+    """Let only what is in view of the camera fade, and keep what it does not look at."""
+    window_m: float = 0.0
+    """Forget what lies farther than this from the sensor along an axis of the world, metres. 0: nothing."""
+    transient_s: float = 0.0
+    """What appears in free space is forgotten when it was not seen for so long, until it has settled; and what is seen
+    to be gone is cleared after a few views and reported as an event (`embodmem.spatial.layers`). 0: one layer."""
+    settle_s: float = 5.0
+    """What appeared in free space and is still there after so long is there to stay, seconds."""
     device: str = "cpu"
     """Where the map lives: "cpu" or "cuda:0"."""
     threads: int = 2
@@ -68,6 +79,12 @@ class SpatialConfig:
             raise ConfigError(
                 "spatial: wanted log_odds_miss < 0 < log_odds_hit and log_odds_min <= log_odds_occupied < "
                 f"log_odds_max with log_odds_min < 0, got {self}"
+            )
+        times = (self.half_life_s, self.window_m, self.transient_s, self.settle_s)
+        if not all(0 <= value < math.inf for value in times):
+            raise ConfigError(
+                "spatial: wanted half_life_s, window_m, transient_s and settle_s >= 0 (0 turns the first three off), "
+                f"got {', '.join(map(str, times))}"
             )
         if not 1 <= self.capacity_bricks <= 1 << 22 or self.threads < 1:
             raise ConfigError(

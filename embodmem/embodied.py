@@ -145,6 +145,7 @@ class EmbodiedMemory:
                     job.result()
                 self.scene.flush()
                 if pending:
+                    self._note_cleared(experience.stamp_ns, experience.agent)
                     self.spatial.flush()
                 shown = [(number, *job.result()) for number, job in made]
                 db.executemany("UPDATE keyframe SET image = ? WHERE id = ?", [(jpeg, n) for n, jpeg, _, _ in shown])
@@ -191,6 +192,13 @@ class EmbodiedMemory:
                 position=relation.position,
                 evidence=[row_id(relation.subject), row_id(relation.object), *evidence],
             )
+
+    def _note_cleared(self, stamp_ns: int, agent: str) -> None:
+        for gone in self.spatial.take_cleared(stamp_ns):
+            size, at = (" x ".join(f"{value:.2f}" for value in vector) for vector in (gone.extent, gone.position))
+            text = f"something of {size} m at {at.replace(' x ', ', ')} is gone"
+            event = Event(stamp_ns=gone.stamp_ns, kind="cleared", text=text, source="spatial", agent=agent)
+            self.episodic.add_event(event, self.scene.room_of(gone.position) or "", [], position=gone.position)
 
     def _notice(
         self,

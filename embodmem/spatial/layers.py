@@ -1,9 +1,9 @@
 """Static and dynamic apart: what moves lives in a transient layer, what moved away is cleared from the persistent one.
 
 Mem4D (2025) keeps a transient memory of recent motion beside a persistent memory of structure; KARMA (Wang et al.,
-2024) reports what changed. Here both are layers of one map: a voxel that becomes occupied where space was known to be
-free is transient. It becomes persistent when it is still there after `settle_s`, and is forgotten when it was not
-seen for `transient_s` before that. What was occupied and is now seen through goes from the map after a few views,
+2024) reports what changed. Here both are layers of one map: a voxel that becomes occupied where space was surely free
+is transient. It becomes persistent when it is still there after `settle_s`, and is forgotten when it was not seen for
+`transient_s` before that. What was occupied and is now seen through goes from the map after a few views,
 not after the many that its log-odds would take, if enough of its surroundings are seen through, too.
 """
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from embodmem.spatial.octree import Changes, Octree
 
 _VOXELS = 512
+_MOMENT_NS = 10**9
+_AROUND = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z])
 _SHAPE = (2, 4, 2, 4, 2, 4)
 """A brick as 2x2x2 octants of 4x4x4 voxels."""
 
@@ -68,6 +70,7 @@ class Layers:
         self.clear_views, self.clear_share, self.max_bricks = clear_views, clear_share, max_bricks
         self.keys: NDArray[np.int64] = np.empty(0, np.int64)  # sorted
         self.born_ns: NDArray[np.int64] = np.empty((0, _VOXELS), np.int64)  # 0: not transient
+        self._disturbed_ns = self.born_ns.copy()  # when a surface was seen where it had been surely free; 0: never
         self._watched: NDArray[np.int64] = np.empty(0, np.int64)  # sorted keys of bricks that are seen through
         self._views: NDArray[np.int64] = np.empty((0, 8), np.int64)  # for how many views in a row, by octant
         self._cleared: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
@@ -113,18 +116,30 @@ class Layers:
         return found
 
     def _note(self, changes: Changes, now_ns: int) -> None:
-        """Voxels that appeared are transient from now on, voxels that vanished no longer; others were persistent."""
-        new = changes.keys[changes.appeared.any(axis=1)]
+        """Voxels that appear where it was surely free a moment ago are transient, voxels that vanish no longer.
+
+        What lies along a surface that stays is left out: there voxels are hit or missed as the view slants.
+        """
+        self._take(changes.keys, changes.vanished)
+        noted = (changes.disturbed | changes.appeared).any(axis=1)
+        new, now = changes.keys[changes.disturbed.any(axis=1)], max(now_ns, 1)
         keys = np.union1d(self.keys, new)
         if len(keys) > len(self.keys):
-            born = np.zeros((len(keys), _VOXELS), np.int64)
-            born[np.searchsorted(keys, self.keys)] = self.born_ns
-            self.keys, self.born_ns = keys, born
-        was = self._take(changes.keys, changes.vanished)
-        rows = np.searchsorted(self.keys, new)
-        appeared = changes.appeared[changes.appeared.any(axis=1)]
-        self.born_ns[rows] = np.where(appeared & (self.born_ns[rows] == 0), max(now_ns, 1), self.born_ns[rows])
-        self._remember(changes.keys, changes.vanished & ~was, now_ns)
+            for name in ("born_ns", "_disturbed_ns"):
+                wider = np.zeros((len(keys), _VOXELS), np.int64)
+                wider[np.searchsorted(keys, self.keys)] = getattr(self, name)
+                setattr(self, name, wider)
+            self.keys = keys
+        noted &= np.isin(changes.keys, self.keys)
+        rows = np.searchsorted(self.keys, changes.keys[noted])
+        disturbed = np.where(changes.disturbed[noted], now, self._disturbed_ns[rows])
+        self._disturbed_ns[rows] = disturbed
+        fresh = (disturbed > 0) & (now - disturbed <= _MOMENT_NS)
+        arrived = changes.appeared[noted] & fresh & (self.born_ns[rows] == 0)
+        self.born_ns[rows] = np.where(arrived, now, self.born_ns[rows])
+        row, place = np.nonzero(arrived)
+        beside = self._beside_surface(self._centres(self.keys[rows[row]], place), now)
+        self.born_ns[rows[row[beside]], place[beside]] = 0
 
     def _clear(self, changes: Changes, now_ns: int) -> None:
         """Clear octants whose occupied voxels are seen through in several views in a row."""
@@ -140,13 +155,16 @@ class Layers:
         order = np.argsort(changes.keys)
         order = order[views[order].any(axis=1)]
         self._watched, self._views = changes.keys[order], views[order]
-        voxels = changes.seen_through & occupied & _spread(views >= self.clear_views)
-        rows = voxels.any(axis=1)
+        gone = (changes.seen_through | changes.vanished) & _spread(views >= self.clear_views)
+        rows = gone.any(axis=1)
         if rows.any():
-            keys, voxels = changes.keys[rows], voxels[rows]
-            self.octree.assign(keys, voxels, self.octree.config.log_odds_miss)
-            was = self._take(keys, voxels)
-            self._remember(keys, voxels & ~was, now_ns)
+            keys, gone = changes.keys[rows], gone[rows]
+            self.octree.assign(keys, gone & occupied[rows], self.octree.config.log_odds_miss)
+            row, place = np.nonzero(gone & ~self._take(keys, gone))
+            centres = self._centres(keys[row], place)
+            centres = centres[~self._beside_surface(centres, now_ns)]
+            if len(centres):
+                self._cleared.append((centres, np.full(len(centres), now_ns)))
 
     def _settle(self, now_ns: int) -> None:
         """Let the old become persistent, and forget what was not seen any more."""
@@ -162,10 +180,11 @@ class Layers:
             self.octree.assign(self.keys[rows], voxels[rows], np.nan)
         done = settled | lost
         self.born_ns[row[done], place[done]] = 0
-        kept = np.flatnonzero((self.born_ns > 0).any(axis=1))
+        fresh = now_ns - self._disturbed_ns <= _MOMENT_NS
+        kept = np.flatnonzero(((self.born_ns > 0) | (fresh & (self._disturbed_ns > 0))).any(axis=1))
         if len(kept) > self.max_bricks:
             kept = np.sort(kept[np.argsort(self.born_ns[kept].max(axis=1))[-self.max_bricks :]])
-        self.keys, self.born_ns = self.keys[kept], self.born_ns[kept]
+        self.keys, self.born_ns, self._disturbed_ns = self.keys[kept], self.born_ns[kept], self._disturbed_ns[kept]
 
     def _take(self, keys: NDArray[np.int64], voxels: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Take voxels (N, 512) of bricks out of the transient layer; returns which of them were in it."""
@@ -176,17 +195,31 @@ class Layers:
         self.born_ns[rows] = np.where(voxels[mine], 0, self.born_ns[rows])
         return was
 
-    def _remember(self, keys: NDArray[np.int64], voxels: NDArray[np.bool_], now_ns: int) -> None:
-        row, place = np.nonzero(voxels)
-        if len(row):
-            self._cleared.append((self._centres(keys[row], place), np.full(len(row), now_ns)))
+    def _beside_surface(self, centres: NDArray[np.float64], now_ns: int) -> NDArray[np.bool_]:
+        """Which voxels (N,), given by their centres (N, 3), touch an occupied one that did not just appear."""
+        from embodmem.spatial.octree import pack_keys
+
+        size = self.octree.config.voxel_size_m
+        voxels = np.floor(centres / size).astype(np.int64)[:, None] + _AROUND
+        local = voxels & 7
+        keys = pack_keys((voxels >> 3).reshape(-1, 3)).reshape(voxels.shape[:2])
+        place = (local[..., 2] * 8 + local[..., 1]) * 8 + local[..., 0]
+        values = self.octree.log_odds((voxels.reshape(-1, 3) + 0.5) * size).reshape(place.shape)
+        solid: NDArray[np.bool_] = values > self.octree.config.log_odds_occupied
+        if len(self.keys):
+            rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
+            disturbed = self._disturbed_ns[rows, place]
+            new = (self.born_ns[rows, place] > 0) | ((disturbed > 0) & (now_ns - disturbed <= _MOMENT_NS))
+            solid &= ~(new & (self.keys[rows] == keys))
+        beside: NDArray[np.bool_] = solid.any(axis=1)
+        return beside
 
     def _centres(self, keys: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.float64]:
         from embodmem.spatial.octree import unpack_keys
 
         offset = np.stack([place % 8, place // 8 % 8, place // 64], axis=1)
-        centres: NDArray[np.float64] = (unpack_keys(keys) * 8 + offset + 0.5) * self.octree.config.voxel_size_m
-        return centres
+        size = self.octree.config.voxel_size_m
+        return np.asarray((unpack_keys(keys) * 8 + offset + 0.5) * size, dtype=np.float64)
 
     def state(self) -> list[tuple[int, bytes]]:
         """The transient layer as rows of a table: key of a brick, and when each of its voxels appeared."""
@@ -201,6 +234,7 @@ class Layers:
         self.keys = np.array([key for key, _ in pairs], dtype=np.int64)
         born = [np.frombuffer(zlib.decompress(blob), dtype="<i8") for _, blob in pairs]
         self.born_ns = np.array(born, dtype=np.int64).reshape(-1, _VOXELS)
+        self._disturbed_ns = np.zeros_like(self.born_ns)
 
 
 def _per_octant(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -239,4 +273,5 @@ def _connected(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
         np.minimum.at(group, links[:, 1], low)
         group = group[group]
         if (group == before).all():
-            return np.unique(group, return_inverse=True)[1][owner.reshape(-1)]
+            numbers: NDArray[np.int64] = np.unique(group, return_inverse=True)[1][owner.reshape(-1)]
+            return numbers

@@ -9,14 +9,18 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from embodmem.config import SpatialConfig
-from embodmem.errors import ConfigError, DamagedMemory, InvalidInput
+from embodmem.errors import ConfigError, InvalidInput
+from embodmem.spatial.layers import Cleared, Layers
+from embodmem.spatial.spill import Spill
 from embodmem.store import Store
 from embodmem.types import Event, Percept, Query, Recall
 
 if TYPE_CHECKING:
     from embodmem.spatial.octree import Octree
+    from embodmem.spatial.octree.forgetting import Box
 
 OWNER = "SpatialMemory"
 
@@ -46,6 +50,10 @@ class SpatialMemory:
         self._octree: Octree | None = None
         self._version = 0
         self._making = threading.Lock()
+        self.layers: Layers | None = None
+        """What moves, apart from what stays; None unless `config.transient_s` is above 0."""
+        self._keep_alive: list[Box] = []
+        self._window: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         store.after_rollback.append(self.reload)
 
     def check_voxel_size(self, db: sqlite3.Connection) -> None:
@@ -67,18 +75,18 @@ class SpatialMemory:
         return octree
 
     def _read_octree(self) -> Octree:
-        from embodmem.spatial.octree import Octree, decode_bricks
+        from embodmem.spatial.octree import Octree
 
         octree = Octree(self.config)
-        with self.store.read() as db:
-            rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick").fetchall()
-        if rows:
-            try:
-                values, ages = decode_bricks([row[2] for row in rows])
-            except InvalidInput as error:
-                raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
-            keys, seen = np.array([row[:2] for row in rows], dtype=np.int64).T
-            octree.load_bricks(np.ascontiguousarray(keys), values, np.ascontiguousarray(seen), ages)
+        self._spill = Spill(octree, self.store)
+        self._spill.open()
+        octree.decayed_ns = self.store.get_state("map_decayed_ns")
+        self._keep_alive = [(low, high) for low, high in self.store.get_state("keep_alive") or ()]
+        self.layers = None
+        if self.config.transient_s > 0:
+            self.layers = Layers(octree, self.config.settle_s, self.config.transient_s)
+            with self.store.read() as db:
+                self.layers.load_state(db.execute("SELECT key, born FROM transient").fetchall())
         return octree
 
     def reload(self) -> None:
@@ -86,11 +94,81 @@ class SpatialMemory:
         self._octree = None
 
     def integrate(self, percept: Percept) -> None:
-        """Fuse a percept's depth or points into the map in RAM; `flush` writes it. Safe beside other memories' work."""
+        """Fuse a percept's depth or points into the map in RAM; `flush` writes it. Safe beside other memories' work.
+
+        What the settings say about forgetting is done here, too: what is worth least makes room, what is out of the
+        window goes, the rest fades.
+        """
+        octree, T, now = self.octree, percept.T_world_sensor, percept.stamp_ns
+        if percept.depth is None and percept.points is None:
+            return
+        self._spill.make_room(T, now)
         if percept.depth is not None and percept.camera is not None:
-            self.octree.integrate(percept.depth, percept.camera, percept.T_world_sensor, percept.stamp_ns)
+            octree.integrate(percept.depth, percept.camera, T, now)
+            if self.layers is not None:
+                self.layers.update(now)
         if percept.points is not None:
-            self.octree.integrate_points(percept.points, percept.T_world_sensor, percept.stamp_ns)
+            octree.integrate_points(percept.points, T, now)
+            if self.layers is not None:
+                self.layers.update(now)
+        if self.config.window_m > 0:
+            self._window = T[:3, 3] - self.config.window_m, T[:3, 3] + self.config.window_m
+            octree.keep_within(*self._window)
+        self._fade(percept)
+
+    def _fade(self, percept: Percept) -> None:
+        half_life_s, octree, now = self.config.half_life_s, self.octree, percept.stamp_ns
+        if half_life_s <= 0:
+            return
+        pause_ns = round(max(half_life_s / 16, 1.0) * 1e9)
+        if octree.decayed_ns is None or now - octree.decayed_ns >= pause_ns:
+            view = None
+            if self.config.fade_in_view_only:
+                if percept.camera is None:
+                    return
+                view = percept.T_world_sensor, percept.camera, self.config.max_range_m
+            octree.decay(now, half_life_s, self._keep_alive, view)
+
+    def keep_alive(self, lower: ArrayLike, upper: ArrayLike) -> None:
+        """Let nothing fade in a box from now on; boxes add up, and `clear` removes them.
+
+        Args:
+            lower: (3,) corner in the world, metres.
+            upper: (3,) corner in the world, metres.
+
+        Raises:
+            InvalidInput: The corners are none.
+        """
+        from embodmem.spatial.octree.checks import check_box
+
+        low, high = check_box(lower, upper)
+        octree = self.octree
+        with self.store.transaction():
+            box = low.tolist(), high.tolist()
+            self.store.set_state("keep_alive", [*(self.store.get_state("keep_alive") or ()), box])
+        if octree is self._octree:
+            self._keep_alive.append(box)
+
+    def load(self, lower: ArrayLike, upper: ArrayLike) -> int:
+        """Bring bricks of a box back into the map that were written out to make room; returns how many still are out.
+
+        Args:
+            lower: (3,) corner in the world, metres.
+            upper: (3,) corner in the world, metres.
+
+        Raises:
+            InvalidInput: The corners are none.
+        """
+        from embodmem.spatial.octree.checks import check_box
+
+        box = check_box(lower, upper)
+        _ = self.octree
+        self._spill.bring_back(self._spill.within(*box), self.store.newest_stamp(OWNER))
+        return len(self._spill.within(*box))
+
+    def take_cleared(self, now_ns: int) -> list[Cleared]:
+        """What was seen to be gone from where it was, once each; see `embodmem.spatial.layers`."""
+        return [] if self.layers is None else self.layers.take_cleared(now_ns)
 
     def flush(self, stale_s: float = STALE_S) -> int:
         """Write the bricks that changed, within the caller's transaction; returns how many.
@@ -102,13 +180,21 @@ class SpatialMemory:
 
         octree = self.octree
         keys, values, seen, ages = octree.dirty_bricks(stale_s)
-        gone = octree.freed_keys()
+        gone = np.setdiff1d(octree.freed_keys(), self._spill.keys)
         with self.store.transaction() as db:
             rows = zip(keys.tolist(), seen.tolist(), encode_bricks(values, ages), strict=True)
             db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in gone.tolist()])
-            db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?)", rows)
+            self._spill.flush(db)
+            if self._window is not None:
+                self._spill.drop_outside(db, *self._window)
+            db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?, NULL)", rows)
             if len(keys) and self.store.get_state("voxel_size_m") is None:
                 self.store.set_state("voxel_size_m", self.config.voxel_size_m)
+            if octree.decayed_ns != self.store.get_state("map_decayed_ns"):
+                self.store.set_state("map_decayed_ns", octree.decayed_ns)
+            if self.layers is not None:
+                db.execute("DELETE FROM transient")
+                db.executemany("INSERT INTO transient VALUES (?, ?)", self.layers.state())
         octree.mark_clean(np.concatenate([keys, gone]))
         return len(keys)
 
@@ -187,9 +273,10 @@ class SpatialMemory:
             lower, upper = query.near - query.radius_m, query.near + query.radius_m
         else:
             raise InvalidInput("spatial: wanted a region to forget (within, or near with radius_m), got none")
-        with self.store.transaction():
+        with self.store.transaction() as db:
             gone = int(self.octree.remove_box(lower, upper))
             self.flush()
+            gone += self._spill.forget(db, np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64))
         self.store.save()
         return gone
 
@@ -197,8 +284,9 @@ class SpatialMemory:
         """Remove the whole map, stamps included."""
         with self.store.transaction() as db:
             db.execute("DELETE FROM brick")
+            db.execute("DELETE FROM transient")
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
-            db.execute("DELETE FROM state WHERE name = 'voxel_size_m'")
+            db.execute("DELETE FROM state WHERE name IN ('voxel_size_m', 'map_decayed_ns', 'keep_alive')")
         self.reload()
         self.store.save()
 
@@ -227,7 +315,7 @@ class SpatialMemory:
             db.execute("DELETE FROM brick")
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
             rows = zip(state["keys"].tolist(), state["last_seen_ns"].tolist(), state["log_odds"], strict=True)
-            db.executemany("INSERT INTO brick VALUES (?, ?, ?)", rows)
+            db.executemany("INSERT INTO brick VALUES (?, ?, ?, NULL)", rows)
             stamps = [(OWNER, agent, ns) for agent, ns in state["stamps"].items()]
             db.executemany("INSERT INTO stamp VALUES (?, ?, ?)", stamps)
             self.store.set_state("voxel_size_m", self.config.voxel_size_m)

@@ -114,7 +114,13 @@ CREATE INDEX payload_record ON payload (record) WHERE record IS NOT NULL;
 CREATE TABLE codebook (name TEXT PRIMARY KEY, content BLOB NOT NULL);
 """
 
-STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES)
+_LAYERS = """
+-- When a brick was taken out of the map to make room, ns; NULL: it is in the map.
+ALTER TABLE brick ADD COLUMN spilled_ns INTEGER;
+CREATE TABLE transient (key INTEGER PRIMARY KEY, born BLOB NOT NULL);  -- when each voxel of a brick appeared, ns
+"""
+
+STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES, _LAYERS)
 """Step i leads from version i to version i + 1."""
 
 VERSION = len(STEPS)

@@ -41,6 +41,7 @@ class Changes(NamedTuple):
         appeared: (M, 512) bool, free before and occupied now.
         vanished: (M, 512) bool, occupied before and free now.
         seen_through: (M, 512) bool, occupied before, and the sensor saw through.
+        disturbed: (M, 512) bool, surely free before (half the lowest log-odds, or below), and a surface was seen there.
         log_odds: (M, 512) float32, as they are now.
     """
 
@@ -48,6 +49,7 @@ class Changes(NamedTuple):
     appeared: NDArray[np.bool_]
     vanished: NDArray[np.bool_]
     seen_through: NDArray[np.bool_]
+    disturbed: NDArray[np.bool_]
     log_odds: NDArray[np.float32]
 
 
@@ -142,6 +144,14 @@ class BrickMap:
             keys, flipped = (self._pool.host(name)[here].copy() for name in ("keys", "flipped"))
             return keys, flipped > revision, int(self._pool.struct.revision) - 1
 
+    @property
+    def room(self) -> int:
+        """How many more bricks can have voxels of their own."""
+        with self._lock:
+            if self._pool.free_blocks < self._pool.blocks // 4:
+                self._pool.free_unobserved()
+            return min(self._pool.free_blocks, self._pool.capacity - self._pool.used)
+
     def changes(self) -> Changes:
         """What the last image or scan changed about voxels that were known: to be asked for before the next change."""
         with self._lock:
@@ -149,8 +159,10 @@ class BrickMap:
             keys = self._pool.host("keys")[slots]
             log_odds, _ = self._pool.read(slots)
         masks = np.unpackbits(np.ascontiguousarray(rows).view(np.uint8).reshape(-1, 64, 8), axis=2, bitorder="little")
-        appeared, vanished, through = (masks[:, :, i : i + 8].reshape(-1, BRICK_VOXELS) == 1 for i in (0, 8, 16))
-        return Changes(keys, appeared, vanished, through, log_odds)
+        appeared, vanished, through, disturbed = (
+            masks[:, :, i : i + 8].reshape(-1, BRICK_VOXELS) == 1 for i in (0, 8, 16, 24)
+        )
+        return Changes(keys, appeared, vanished, through, disturbed, log_odds)
 
     def assign(self, keys: NDArray[np.int64], voxels: NDArray[np.bool_], value: float) -> int:
         """Set voxels that are known, and nothing else, to a value.

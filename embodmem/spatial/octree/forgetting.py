@@ -91,18 +91,30 @@ def _in_view(
 
 
 def least_useful(
-    pool: BrickPool, voxel_size_m: float, high: NDArray[np.float32], here: ArrayLike, now_ns: int, count: int
+    pool: BrickPool,
+    voxel_size_m: float,
+    high: NDArray[np.float32],
+    here: ArrayLike,
+    now_ns: int,
+    count: int,
+    spare_m: float,
 ) -> Slots:
     """The observed bricks that are worth least at a place: far away, long not seen, without a surface.
 
-    Ten metres of distance weigh as much as a minute of age, and as much as holding a surface.
+    Ten metres of distance weigh as much as a minute of age, and as much as holding a surface. As many are taken as
+    have `count` blocks, none of them nearer than `spare_m`.
     """
     if count < 0:
         raise InvalidInput(f"count: wanted bricks >= 0, got {count}")
     slots = pool.observed()
     middle = (unpack_keys(pool.host("keys")[slots]) + 0.5) * (voxel_size_m * BRICK_EDGE)
-    distance = np.linalg.norm(middle - np.asarray(here, dtype=np.float64), axis=1) / 10.0
+    distance = np.linalg.norm(middle - np.asarray(here, dtype=np.float64), axis=1)
+    far = distance >= spare_m
+    slots, distance = slots[far], distance[far] / 10.0
     age = np.maximum(now_ns - pool.host("last_seen")[slots], 0) / 60e9
     with np.errstate(invalid="ignore"):
         worth = (high[slots] > pool.struct.occupied) - distance - age
-    return slots[np.argsort(worth, kind="stable")[:count]]
+    slots = slots[np.argsort(worth, kind="stable")]
+    blocks = np.cumsum(pool.host("block")[slots] >= 0)
+    taken: Slots = slots[: int(np.searchsorted(blocks, count)) + 1] if count else slots[:0]
+    return taken

@@ -198,7 +198,7 @@ def differ(before: float, after: float, occupied: float) -> bool:
 
 
 @wp.func
-def row_changes(old: row8, new: row8, occupied: float) -> wp.uint64:
+def row_changes(old: row8, new: row8, occupied: float, sure: float) -> wp.uint64:
     """CHANGED, FLIPPED and the masks that `update_row` returns."""
     result = wp.uint64(CHANGED)
     flips = wp.int32(0)
@@ -207,7 +207,8 @@ def row_changes(old: row8, new: row8, occupied: float) -> wp.uint64:
         appeared = wp.where(now and is_known(old[i]) and not was, wp.uint64(0x1), wp.uint64(0))
         vanished = wp.where(was and not now, wp.uint64(0x100), wp.uint64(0))
         through = wp.where(was and new[i] < old[i], wp.uint64(0x10000), wp.uint64(0))
-        result += (appeared + vanished + through) << wp.uint64(i)
+        disturbed = wp.where(old[i] <= sure and new[i] > old[i], wp.uint64(0x1000000), wp.uint64(0))
+        result += (appeared + vanished + through + disturbed) << wp.uint64(i)
         flips += wp.where(was != now or not is_known(old[i]) and is_known(new[i]), 1, 0)
     return result + wp.where(flips > 0, wp.uint64(FLIPPED), wp.uint64(0))
 
@@ -224,8 +225,9 @@ def update_row(
     """Add to the log-odds of a row, clamped; 0 leaves a voxel as it is.
 
     Log-odds update with clamping: Hornung et al., Autonomous Robots 2013, eq. 2 and 4. Returns what happened, from the
-    lowest bits up: three masks of 8 voxels (free before and occupied now; occupied before and free now; occupied
-    before and seen through), then SEEN, CHANGED and FLIPPED.
+    lowest bits up: four masks of 8 voxels (free before and occupied now; occupied before and free now; occupied
+    before and seen through; surely free before, that is at half the lowest log-odds or below, and a surface now), then
+    SEEN, CHANGED and FLIPPED.
     """
     old = rows[block, row]
     ticks = seen_rows[block, row]
@@ -244,7 +246,7 @@ def update_row(
         result = wp.uint64(SEEN)
         if same < 8:
             rows[block, row] = new
-            result = result + row_changes(old, new, update.occupied)
+            result = result + row_changes(old, new, update.occupied, 0.5 * update.lowest)
     return result
 
 

@@ -296,6 +296,13 @@ class Octree(BrickMap):
             self._pool.struct.revision += 1
         return freed
 
+    def fade(self, keys: NDArray[np.int64], since_ns: int, now_ns: int, half_life_s: float, least: float = 0.1) -> None:
+        """Let single bricks catch up with what the others faded since a time; see `decay`."""
+        with self._lock:
+            slots = self._pool.find(np.asarray(keys, dtype=np.int64))
+            forgetting.decay(self._pool, slots[slots >= 0], since_ns, now_ns, half_life_s, least)
+            self._pool.struct.revision += 1
+
     def keep_within(self, lower: ArrayLike, upper: ArrayLike) -> int:
         """Forget all bricks that lie wholly outside a box: a window that rolls with the robot.
 
@@ -316,15 +323,16 @@ class Octree(BrickMap):
                 self._pool.struct.revision += 1
         return len(outside)
 
-    def evict(self, count: int, here: ArrayLike, now_ns: int) -> Bricks:
+    def evict(self, count: int, here: ArrayLike, now_ns: int, spare_m: float = 0.0) -> Bricks:
         """Take the bricks that are worth least at a place out of the map; the caller keeps them somewhere.
 
         They do not appear in `freed_keys`: they are not forgotten. `load_bricks` brings them back.
 
         Args:
-            count: How many at the most.
+            count: How many blocks that must free; uniform bricks, which have none, may go along.
             here: (3,) in the world, metres.
             now_ns: The time.
+            spare_m: Bricks nearer than this stay.
 
         Returns:
             Copies of them.
@@ -335,7 +343,8 @@ class Octree(BrickMap):
         with self._lock:
             self._levels.refresh()
             high = self._pool.host("high")
-            slots = forgetting.least_useful(self._pool, self.config.voxel_size_m, high, here, now_ns, count)
+            size = self.config.voxel_size_m
+            slots = forgetting.least_useful(self._pool, size, high, here, now_ns, count, spare_m)
             taken = self._copy(slots)
             if len(slots):
                 self._pool.free(slots, forget=False)

@@ -164,7 +164,7 @@ class BrickPool:
             return np.empty(0, np.int32), np.empty((0, 64), np.uint64)
         items, results = (array.numpy() for array in self.last_rows)
         rows = results[: 64 * len(items)].reshape(-1, 64)
-        changed = ((rows & np.uint64(0xFFFFFF)) != 0).any(axis=1)
+        changed = ((rows & np.uint64(0xFFFFFFFF)) != 0).any(axis=1)
         slots = items[changed]
         return np.where(slots < 0, ~slots, slots), rows[changed]
 

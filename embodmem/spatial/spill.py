@@ -1,0 +1,160 @@
+"""More map than fits: the bricks worth least go to the memory's file, and come back when the robot does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from embodmem.errors import DamagedMemory, InvalidInput
+from embodmem.store import Store
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from embodmem.spatial.octree import Bricks, Octree
+
+_AT_ONCE = 1024
+
+RESERVE = 4
+"""One in so many bricks of the pool is kept free for what the next view may show."""
+
+
+class Spill:
+    """Which bricks of the file are not in the map, and the traffic between the two.
+
+    Args:
+        octree: The map.
+        store: The memory's file.
+    """
+
+    def __init__(self, octree: Octree, store: Store) -> None:
+        self.octree = octree
+        self.store = store
+        self.keys: NDArray[np.int64] = np.empty(0, np.int64)  # sorted
+        self._pending: dict[int, tuple[int, bytes, int]] = {}  # rows taken out of the map and not yet written
+
+    def open(self) -> None:
+        """Fill the map from the file, what was seen last first, up to the reserve."""
+        with self.store.read() as db:
+            rows = db.execute(
+                "SELECT key, length(log_odds) > 6, spilled_ns IS NOT NULL FROM brick "
+                "ORDER BY spilled_ns IS NOT NULL, last_seen_ns DESC, key"
+            ).fetchall()
+        if not rows:
+            return
+        keys, mixed, _ = np.array(rows, dtype=np.int64).T
+        capacity = self.octree.config.capacity_bricks
+        fits = np.cumsum(mixed) <= (capacity - capacity // RESERVE if mixed.sum() > capacity else capacity)
+        fits &= np.arange(len(keys)) < 4 * capacity
+        self._load(keys[fits])
+        self.keys = np.sort(keys[~fits])
+
+    def make_room(self, T_world_sensor: NDArray[np.float64], now_ns: int) -> None:
+        """Before a view is added: bring back what it may see, and take out what is worth least, far away first."""
+        octree, config = self.octree, self.octree.config
+        here, reach = T_world_sensor[:3, 3], config.max_range_m
+        back = self._within(here - reach, here + reach) if len(self.keys) else self.keys
+        wanted = len(back) + config.capacity_bricks // RESERVE
+        if octree.room < wanted:
+            self._take_out(octree.evict(wanted - octree.room, here, now_ns, spare_m=reach), now_ns)
+        self.bring_back(back, now_ns)
+
+    def bring_back(self, keys: NDArray[np.int64], now_ns: int | None = None) -> None:
+        """Load spilled bricks into the map, as many as there is room for, the first ones first."""
+        keys = keys[: self.octree.room]
+        if len(keys) == 0:
+            return
+        spilled = self._load(keys)
+        self.keys = np.setdiff1d(self.keys, keys)
+        half_life_s = self.octree.config.half_life_s
+        if half_life_s > 0 and now_ns is not None:
+            for since in np.unique(spilled).tolist():
+                self.octree.fade(keys[spilled == since], since, now_ns, half_life_s)
+
+    def within(self, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.int64]:
+        """Keys of spilled bricks that touch a box, corners (3,) in the world, metres."""
+        return self._within(np.asarray(lower, dtype=np.float64), np.asarray(upper, dtype=np.float64))
+
+    def flush(self, db: sqlite3.Connection) -> None:
+        """Write what was taken out of the map."""
+        rows = [(key, *row) for key, row in self._pending.items()]
+        db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?, ?)", rows)
+        self._pending.clear()
+
+    def forget(self, db: sqlite3.Connection, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> int:
+        """Make the part of the spilled bricks that lies in a box unknown; returns how many voxels that were."""
+        from embodmem.spatial.octree import Octree, encode_bricks
+
+        keys = self._within(lower, upper)
+        gone = 0
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            bricks, spilled = self._read(part)
+            small = Octree(replace(self.octree.config, capacity_bricks=_AT_ONCE, device="cpu"))
+            small.load_bricks(*bricks)
+            gone += small.remove_box(lower, upper)
+            left = small.bricks()
+            when = dict(zip(bricks.keys.tolist(), spilled.tolist(), strict=True))
+            blobs = encode_bricks(left.log_odds, left.ages)
+            rows = zip(left.keys.tolist(), left.last_seen_ns.tolist(), blobs, strict=True)
+            self._delete(db, part)
+            db.executemany("INSERT INTO brick VALUES (?, ?, ?, ?)", [(*row, when[row[0]]) for row in rows])
+            self.keys = np.setdiff1d(self.keys, np.setdiff1d(part, left.keys))
+        return gone
+
+    def drop_outside(self, db: sqlite3.Connection, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> None:
+        """Forget the spilled bricks that lie wholly outside a box."""
+        gone = np.setdiff1d(self.keys, self._within(lower, upper))
+        self._delete(db, gone)
+        self.keys = np.setdiff1d(self.keys, gone)
+
+    def _delete(self, db: sqlite3.Connection, keys: NDArray[np.int64]) -> None:
+        for key in keys.tolist():
+            self._pending.pop(key, None)
+        db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in keys.tolist()])
+
+    def _within(self, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.int64]:
+        from embodmem.spatial.octree import unpack_keys
+
+        edge = self.octree.config.voxel_size_m * 8
+        first = unpack_keys(self.keys) * edge
+        return self.keys[((first < upper) & (first + edge > lower)).all(axis=1)]
+
+    def _take_out(self, bricks: Bricks, now_ns: int) -> None:
+        from embodmem.spatial.octree import encode_bricks
+
+        blobs = encode_bricks(bricks.log_odds, bricks.ages)
+        for key, seen, blob in zip(bricks.keys.tolist(), bricks.last_seen_ns.tolist(), blobs, strict=True):
+            self._pending[key] = (seen, blob, now_ns)
+        self.keys = np.union1d(self.keys, bricks.keys)
+
+    def _load(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
+        bricks, spilled = self._read(keys)
+        self.octree.load_bricks(*bricks)
+        return spilled
+
+    def _read(self, keys: NDArray[np.int64]) -> tuple[Bricks, NDArray[np.int64]]:
+        """Bricks of the file, and when each was taken out of the map (N,), ns; 0 where it was not."""
+        from embodmem.spatial.octree import Bricks, decode_bricks
+
+        rows = {key: self._pending[key] for key in keys.tolist() if key in self._pending}
+        others = [key for key in keys.tolist() if key not in rows]
+        with self.store.read() as db:
+            query = (
+                "SELECT key, last_seen_ns, log_odds, ifnull(spilled_ns, 0) FROM brick "
+                "WHERE key IN (SELECT value FROM json_each(?))"
+            )
+            rows.update({row[0]: row[1:] for row in db.execute(query, (json.dumps(others),))})
+        found: Sequence[int] = [key for key in keys.tolist() if key in rows]
+        try:
+            values, ages = decode_bricks([rows[key][1] for key in found])
+        except InvalidInput as error:
+            raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
+        seen = np.array([rows[key][0] for key in found], dtype=np.int64)
+        spilled = np.array([rows[key][2] for key in found], dtype=np.int64)
+        return Bricks(np.array(found, dtype=np.int64), values, seen, ages), spilled
