@@ -10,7 +10,7 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from typing_extensions import Self
 
 from embodmem.config import Config, config_from, config_to_plain
@@ -21,12 +21,12 @@ from embodmem.geometry import check_pose
 from embodmem.index import Records, fuse
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
+from embodmem.noticed import Noticed
 from embodmem.semantic import SemanticMemory
 from embodmem.spatial.closure import Closure, LoopClosure, Shown
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.spatial.payloads import Payloads
 from embodmem.spatial.scene.memory import SceneMemory
-from embodmem.spatial.scene.update import SceneUpdate
 from embodmem.spatial.views import ViewMemory
 from embodmem.store import Store
 from embodmem.store.store import Mode
@@ -79,6 +79,7 @@ class EmbodiedMemory:
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
             self.semantic = SemanticMemory(self.records, self.config.semantic)
             self.working = WorkingMemory(self.records, self.config.working)
+            self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()
         except BaseException:
@@ -145,7 +146,7 @@ class EmbodiedMemory:
                     job.result()
                 self.scene.flush()
                 if pending:
-                    self._note_cleared(experience.stamp_ns, experience.agent)
+                    self._noticed.cleared(self.spatial.take_cleared(experience.stamp_ns), experience.agent)
                     self.spatial.flush()
                 shown = [(number, *job.result()) for number, job in made]
                 db.executemany("UPDATE keyframe SET image = ? WHERE id = ?", [(jpeg, n) for n, jpeg, _, _ in shown])
@@ -168,55 +169,9 @@ class EmbodiedMemory:
             keyframe = self.episodic.add_keyframe(percept, None, labels, place, update.seen)
             made.append((keyframe, self._imager.submit(self._show, percept)))
             self.scene.note_keyframe(update, keyframe)
-        self._derive(update, percept, keyframe)
+        self._noticed.seen(update, percept, keyframe)
         self.working.note_view(percept, labels, place, keyframe)
         return made
-
-    def _derive(self, update: SceneUpdate, percept: Percept, keyframe: int | None) -> None:
-        """Events and facts that follow from what the scene noticed."""
-        evidence = [] if keyframe is None else [keyframe]
-        for move in update.moves:
-            self._notice("moved", move.id, move.label, move.text, move.to, percept, evidence)
-        for record_id, label, text in update.vanished:
-            there = self.records.get_id(record_id).position
-            self._notice("vanished", record_id, label, text, there, percept, evidence)
-        for _, gone in update.merged:  # what was believed of a part of an object was never a fact of its own
-            self.semantic.remove(self.records.match(Query(labels=(gone,)), self.semantic.kinds))
-        for relation in update.relations:
-            self.semantic.assert_fact(
-                relation.subject,
-                relation.relation,
-                relation.object,
-                valid_from_ns=percept.stamp_ns,
-                names=(relation.subject_name, relation.object_name),
-                position=relation.position,
-                evidence=[row_id(relation.subject), row_id(relation.object), *evidence],
-            )
-
-    def _note_cleared(self, stamp_ns: int, agent: str) -> None:
-        for gone in self.spatial.take_cleared(stamp_ns):
-            size, at = (" x ".join(f"{value:.2f}" for value in vector) for vector in (gone.extent, gone.position))
-            text = f"something of {size} m at {at.replace(' x ', ', ')} is gone"
-            event = Event(stamp_ns=gone.stamp_ns, kind="cleared", text=text, source="spatial", agent=agent)
-            self.episodic.add_event(event, self.scene.room_of(gone.position) or "", [], position=gone.position)
-
-    def _notice(
-        self,
-        kind: str,
-        record_id: str,
-        label: str,
-        text: str,
-        position: NDArray[np.float64] | None,
-        percept: Percept,
-        evidence: list[int],
-    ) -> None:
-        """An event about an object that is no longer where it was: what it stood on, it stands on no more."""
-        stamp_ns, agent, objects = percept.stamp_ns, percept.agent, (label, record_id)
-        event = Event(stamp_ns=stamp_ns, kind=kind, text=text, objects=objects, source="scene", agent=agent)
-        place = "" if position is None else self.scene.room_of(position) or ""
-        number = self.episodic.add_event(event, place, [row_id(record_id), *evidence], position=position)
-        self.semantic.retract(record_id, "on", until_ns=stamp_ns)
-        self.working.note(text, stamp_ns, agent=agent, tags=objects, ref=number)
 
     def _write_event(self, event: Event) -> None:
         where = None if event.T_world_body is None else event.T_world_body[:3, 3]

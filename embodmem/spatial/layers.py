@@ -43,6 +43,12 @@ class Cleared:
     extent: NDArray[np.float64]
     volume_m3: float
 
+    @property
+    def text(self) -> str:
+        """What to say of it."""
+        size, place = ([f"{value:.2f}" for value in vector] for vector in (self.extent, self.position))
+        return f"something of {' x '.join(size)} m at ({', '.join(place)}) is gone"
+
 
 class Layers:
     """The transient layer of one map, and what is being cleared from the persistent one.
@@ -205,14 +211,13 @@ class Layers:
         keys = pack_keys((voxels >> 3).reshape(-1, 3)).reshape(voxels.shape[:2])
         place = (local[..., 2] * 8 + local[..., 1]) * 8 + local[..., 0]
         values = self.octree.log_odds((voxels.reshape(-1, 3) + 0.5) * size).reshape(place.shape)
-        solid: NDArray[np.bool_] = values > self.octree.config.log_odds_occupied
+        solid = np.asarray(values > self.octree.config.log_odds_occupied)
         if len(self.keys):
             rows = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
             disturbed = self._disturbed_ns[rows, place]
             new = (self.born_ns[rows, place] > 0) | ((disturbed > 0) & (now_ns - disturbed <= _MOMENT_NS))
             solid &= ~(new & (self.keys[rows] == keys))
-        beside: NDArray[np.bool_] = solid.any(axis=1)
-        return beside
+        return np.asarray(solid.any(axis=1))
 
     def _centres(self, keys: NDArray[np.int64], place: NDArray[np.int64]) -> NDArray[np.float64]:
         from embodmem.spatial.octree import unpack_keys

@@ -65,6 +65,7 @@ def test_any_setting_can_be_overridden_and_comes_back(data: st.DataObject) -> No
         int: st.integers(-(10**9), 10**9),
         str: st.text(),
         tuple: st.just(default),
+        bool: st.booleans(),
     }
     value = data.draw(values[type(default)])
     plain: Any = value

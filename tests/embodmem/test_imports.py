@@ -22,6 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "checks", "geometry", "config"}),
     frozenset({"store", "index", "encoders"}),
     frozenset({"spatial", "episodic", "semantic", "working", "procedural"}),
+    frozenset({"noticed"}),
     frozenset({"embodied"}),
 )
 SHARED = {("index", "store")}
@@ -104,7 +105,16 @@ def test_the_reader_of_imports_reads(tmp_path: Path) -> None:
     assert set(imported("x", file, lazy=False)) == eager
     assert set(imported("x", file, lazy=True)) == eager | {"embodmem.index"}
     assert {"embodmem", "embodmem.types", "embodmem.store.store", "embodmem_envs"} <= set(MODULES)
-    assert [floor(n) for n in ("types", "index", "episodic", "embodied", "ask", "build", "")] == [0, 1, 2, 3, 4, 4, 5]
+    assert [floor(n) for n in ("types", "index", "episodic", "noticed", "embodied", "ask", "build", "")] == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        5,
+        5,
+        6,
+    ]
 
 
 @pytest.mark.parametrize("module", [name for name in MODULES if name.split(".")[0] == "embodmem"])
