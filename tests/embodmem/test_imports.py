@@ -157,28 +157,16 @@ def test_no_cycles() -> None:
     assert done >= set(MODULES)
 
 
-PROBE = """
-import sys, time
-begin = time.perf_counter()
-import embodmem
-print(time.perf_counter() - begin)
-print(*sorted({name.split(".")[0] for name in sys.modules}))
-"""
+PROBE = 'import sys, embodmem; print(*sorted({name.split(".")[0] for name in sys.modules}))'
 
 
-def test_importing_is_quick_and_pulls_in_nothing_heavy() -> None:
-    seconds, loaded = [], set()
-    for _ in range(4):
-        command = [sys.executable, "-c", PROBE]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=ROOT)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        first, second = done.stdout.splitlines()
-        seconds.append(float(first))
-        loaded = set(second.split())
+def test_importing_pulls_in_nothing_heavy() -> None:
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    loaded = set(done.stdout.split())
     assert "embodmem" in loaded and "numpy" in loaded
     assert not loaded & set(HEAVY), f"import embodmem brings {sorted(loaded & set(HEAVY))}"
-    assert min(seconds) < 0.5, f"wanted under 0.5 s, got {seconds}"
 
 
 def test_importing_writes_nothing(tmp_path: Path) -> None:
