@@ -113,8 +113,8 @@ def integrate_scan(
         T_world_sensor: Checked; at the start of the scan where `sweep` is given.
         update: When the scan was taken, a `kernels_pool.Update`.
         sweep: The sensor's motion during the scan.
-        discretize: Walk one ray to the middle of each voxel that is struck, not one to each point: faster, and fewer
-            voxels are seen to be free (OctoMap's option of that name). It has no effect with the plain rule.
+        discretize: Walk one ray to the middle of each voxel that is struck, not one to each point: faster, and some
+            other voxels are seen to be free (OctoMap's option of that name). It has no effect with the plain rule.
         exact: The plain rule: walk the rays in float64 and mark bricks by hash, several times slower. The voxels are
             the same but for those that a ray cuts at a corner by less than 1e-6 voxel. Scans that need more than
             `MOST_BITS` go this way.
