@@ -26,6 +26,10 @@ FAR = wp.constant(1 << 29)
 """No obstacle within the radius, in layers y and z."""
 HERE = wp.constant(128)
 """An obstacle in the voxel itself, in layers y and z."""
+OWN, OTHERS, ACT = wp.constant(1), wp.constant(2), wp.constant(4)
+"""What a kernel that may claim bricks does: claim its own, claim those it reaches, act on them. On a CPU, one thread
+does all at once; on a GPU each takes a launch of its own, since a brick that another thread is claiming has no slot
+to act on yet."""
 ALL = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
 
 
@@ -131,12 +135,12 @@ def neighbour_key(key: wp.int64, axis: int, k: int) -> wp.int64:
 
 
 @wp.func
-def touch(field: Field, key: wp.int64, flags: int, items: wp.array(dtype=wp.int32)):
+def touch(field: Field, key: wp.int64, flags: int, items: wp.array(dtype=wp.int32), phases: int):
     """Have the next pass take the parts in `flags` (8 bits) of a brick anew; it is made where it is absent."""
     slot = find_field(field, key)
-    if slot < 0 and field.solid == 0:  # where unknown is occupied, an absent brick is solid, and stays so
+    if slot < 0 and field.solid == 0 and (phases & OTHERS) != 0:  # where unknown is occupied, absent stays solid
         slot = claim_field(field, key)
-    if slot < 0:
+    if slot < 0 or (phases & ACT) == 0:
         return
     for part in range(8):
         if ((flags >> part) & 1) != 0:
@@ -199,6 +203,7 @@ def enter_obstacles(
     keys: wp.array(dtype=wp.int64),
     words: wp.array2d(dtype=wp.uint64),
     items: wp.array(dtype=wp.int32),
+    phases: int,
 ):
     """Compare bit maps (N, 8) with what is known, keep them, and touch what the differences can reach along x."""
     i = wp.tid()
@@ -209,28 +214,29 @@ def enter_obstacles(
         for z in range(8):
             if words[i, z] != absent:
                 some = True
-        if not some:
+        if not some or (phases & OWN) == 0:
             return
         slot = claim_field(field, keys[i])
-        if slot < 0:
-            return
+    if slot < 0 or (phases & (OTHERS | ACT)) == 0:
+        return
     layers = wp.int32(0)
     columns = wp.int32(0)  # bits of x in which something differs
     for z in range(8):
         difference = field.bits[slot, z] ^ words[i, z]
         if difference != wp.uint64(0):
-            field.bits[slot, z] = words[i, z]
+            if (phases & ACT) != 0:
+                field.bits[slot, z] = words[i, z]
             layers = layers | (1 << z)
             for y in range(8):
                 columns = columns | wp.int32((difference >> wp.uint64(8 * y)) & wp.uint64(255))
     if layers != 0:
         for k in range(-field.reach, field.reach + 1):
             if (columns & within(field, k)) != 0:
-                touch(field, neighbour_key(keys[i], 0, k), layers, items)
+                touch(field, neighbour_key(keys[i], 0, k), layers, items, phases)
 
 
 @wp.kernel
-def spread_y(field: Field, items: wp.array(dtype=wp.int32), then: wp.array(dtype=wp.int32)):
+def spread_y(field: Field, items: wp.array(dtype=wp.int32), then: wp.array(dtype=wp.int32), phases: int):
     """Touch what changed rows of layer x can reach along y: layers in z."""
     slot = items[wp.tid()]
     for k in range(-field.reach, field.reach + 1):
@@ -240,11 +246,11 @@ def spread_y(field: Field, items: wp.array(dtype=wp.int32), then: wp.array(dtype
             if (wp.int32(field.changed[slot, z]) & rows) != 0:
                 layers = layers | (1 << z)
         if layers != 0:
-            touch(field, neighbour_key(field.keys[slot], 1, k), layers, then)
+            touch(field, neighbour_key(field.keys[slot], 1, k), layers, then, phases)
 
 
 @wp.kernel
-def spread_z(field: Field, items: wp.array(dtype=wp.int32), then: wp.array(dtype=wp.int32)):
+def spread_z(field: Field, items: wp.array(dtype=wp.int32), then: wp.array(dtype=wp.int32), phases: int):
     """Touch what changed rows of layer y can reach along z: layers in y."""
     slot = items[wp.tid()]
     for k in range(-field.reach, field.reach + 1):
@@ -254,7 +260,7 @@ def spread_z(field: Field, items: wp.array(dtype=wp.int32), then: wp.array(dtype
             if ((layers >> z) & 1) != 0:
                 rows = rows | wp.int32(field.changed[slot, z])
         if rows != 0:
-            touch(field, neighbour_key(field.keys[slot], 2, k), rows, then)
+            touch(field, neighbour_key(field.keys[slot], 2, k), rows, then, phases)
 
 
 @wp.kernel

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 _USED, _REFUSED, _ITEMS = range(3)
 _X, _Y, _Z = range(3)
+_AT_ONCE, _ONE_BY_ONE = 7, (1, 2, 4)  # see `kernels_field.ACT`
 
 
 class FieldUpdater:
@@ -85,8 +86,7 @@ class FieldUpdater:
         launcher, fields, passes = self._launcher, self._fields, self._passes
         keys, words, revision = self._read()
         items, then = self._items
-        self._begin_stage()
-        launcher.run(fields.enter_obstacles, len(keys), [self.struct, keys, words, items])
+        self._spread(fields.enter_obstacles, len(keys), [keys, words, items])
         touched = 0
         for axis, spread in ((_X, fields.spread_y), (_Y, fields.spread_z), (_Z, None)):
             if self._counter(_REFUSED):
@@ -97,8 +97,7 @@ class FieldUpdater:
             kernel = (passes.pass_x, passes.pass_y, passes.pass_z)[axis]
             launcher.share(kernel, touched, 8, [self.struct, items, slots], worth=16)
             if spread is not None:
-                self._begin_stage()
-                launcher.run(spread, touched, [self.struct, items, then])
+                self._spread(spread, touched, [items, then])
             items, then = then, items
         self._revision = revision
         return touched
@@ -126,7 +125,9 @@ class FieldUpdater:
     def _counter(self, which: int) -> int:
         return int(self.struct.counters.numpy()[which])
 
-    def _begin_stage(self) -> None:
-        """No items for the next pass yet."""
-        self.struct.stage += 1
+    def _spread(self, kernel: Any, count: int, inputs: list[Any]) -> None:
+        """Run a kernel that claims bricks and makes them items of the next pass; there are none yet."""
         self.struct.counters[_ITEMS : _ITEMS + 1].zero_()
+        self.struct.stage += 1
+        for phases in (_AT_ONCE,) if self._launcher.device.is_cpu else _ONE_BY_ONE:
+            self._launcher.run(kernel, count, [self.struct, *inputs, phases])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from embodmem.config import SpatialConfig
 from embodmem.errors import CapacityError, InvalidInput
-from embodmem.planning import DistanceField
+from embodmem.planning import DistanceField, update
 from embodmem.spatial.octree import OCCUPIED, UNKNOWN, Octree
 from tests.embodmem.planning.maps import octree_of, put
 from tests.embodmem.spatial.octree_reference import CAMERA, poses, room_depth
@@ -318,3 +318,26 @@ def test_updates_and_questions_from_many_threads():
     assert not wrong
     field.update()
     np.testing.assert_array_equal(content(field, points), content(DistanceField(octree, 0.5), points))
+
+
+@pytest.mark.parametrize("unknown", ["free", "occupied"])
+def test_claiming_one_by_one_as_on_a_gpu_makes_the_same_field(unknown, monkeypatch):
+    octree = octree_of(random_map(5), CORNER)
+    points = (voxels_around() + 0.5) * SIZE
+    wanted = content(DistanceField(octree, 0.8, unknown, capacity_bricks=600), points)
+    monkeypatch.setattr(update, "_AT_ONCE", None)
+    run = octree._launcher.run
+
+    def in_turn(kernel, dim, inputs):
+        for phases in update._ONE_BY_ONE if inputs[-1] is None else (inputs[-1],):
+            run(kernel, dim, [*inputs[:-1], phases])
+
+    monkeypatch.setattr(octree._launcher, "run", in_turn)
+    field = DistanceField(octree, 0.8, unknown, capacity_bricks=600)
+    np.testing.assert_array_equal(content(field, points), wanted)
+    octree.remove_box([-0.5, -0.5, -0.5], [0.3, 0.3, 0.3])
+    field.update()
+    monkeypatch.undo()
+    np.testing.assert_array_equal(
+        content(field, points), content(DistanceField(octree, 0.8, unknown, capacity_bricks=600), points)
+    )
