@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from embodmem.cli_maps import export_map, import_map
 from embodmem.config import Config, config_from, config_to_plain, config_to_yaml, load_config
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import ConfigError, EmbodmemError, InvalidInput, MissingDependency, StoreError
@@ -373,6 +374,10 @@ def config(
     """Print all settings with their values."""
     settings = Config() if file is None else load_config(file)
     _print_json(config_to_plain(settings)) if as_json else print(config_to_yaml(settings), end="")
+
+
+app.command("export")(export_map)
+app.command("import")(import_map)
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from embodmem.config import config_from
 from embodmem.datasets import folder, ros_bag, seven_scenes, tum
 from embodmem.datasets.base import Dataset, Room, experiences, prefetch
 from embodmem.datasets.folder import FolderDataset
-from embodmem.datasets.pcd import PointCloud, read_pcd
 from embodmem.datasets.ros_bag import RosBagDataset, RosBagOptions
 from embodmem.datasets.seven_scenes import SevenScenesDataset
 from embodmem.datasets.tum import TumDataset
 from embodmem.datasets.writer import FolderWriter
 from embodmem.errors import DatasetError
+from embodmem.spatial.octree.files.pcd import PointCloud, read_pcd
 
 __all__ = [
     "Dataset",

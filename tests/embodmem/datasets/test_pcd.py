@@ -67,7 +67,7 @@ def test_reads_what_was_written(tmp_path, kind, n):
 
 def test_matches_that_look_back(tmp_path):
     """LZF: "abc", then 9 bytes from 3 back (they overlap themselves), then 4 from 12 back by the long form."""
-    from embodmem.datasets.pcd import _unpack_lzf
+    from embodmem.spatial.octree.files.pcd import _unpack_lzf
 
     short = bytes([2]) + b"abc" + bytes([(7 << 5), 0, 2]) + bytes([(2 << 5), 11])
     assert _unpack_lzf(short, 16) == b"abc" * 4 + b"abca"

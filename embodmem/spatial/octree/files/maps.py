@@ -14,12 +14,23 @@ from embodmem.errors import InvalidInput
 from embodmem.spatial.octree.brick_map import Bricks
 from embodmem.spatial.octree.files.octomap_read import read_octomap
 from embodmem.spatial.octree.files.octomap_write import binary_stream, bt_file, full_stream, ot_file
+from embodmem.spatial.octree.files.pcd import read_pcd
+from embodmem.spatial.octree.files.points import (
+    bricks_of_points,
+    mesh_ply,
+    pcd_points,
+    ply_points,
+    read_ply,
+    voxel_size_in,
+)
+from embodmem.spatial.octree.keys import BRICK_EDGE, unpack_keys, voxel_offsets
 from embodmem.spatial.octree.octree import Octree
+from embodmem.spatial.octree.surface import TriangleMesh
 from embodmem.types import check_stamp
 
-__all__ = ["MAP_FORMATS", "load_map", "read_map", "save_map"]
+__all__ = ["MAP_FORMATS", "load_map", "merge_bricks", "read_map", "save_map", "save_mesh"]
 
-MAP_FORMATS = (".bt", ".ot")
+MAP_FORMATS = (".bt", ".ot", ".ply", ".pcd")
 """Extensions that `load_map` and `save_map` know."""
 
 
@@ -47,6 +58,13 @@ def _with_size(config: SpatialConfig | None, voxel_size_m: float, path: Path) ->
     return config
 
 
+def _size_of_points(content: bytes, config: SpatialConfig | None, path: Path) -> float:
+    named = voxel_size_in(content)
+    if named is None and config is None:
+        raise InvalidInput(f"{path}: wanted settings with the voxel size: this point cloud names none")
+    return config.voxel_size_m if named is None and config is not None else float(named or 0.0)
+
+
 def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: int = 0) -> tuple[Bricks, SpatialConfig]:
     """The bricks of a map file, and settings that fit it.
 
@@ -57,22 +75,28 @@ def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
 
     Returns:
         Bricks, and `config` or what stands for it. Voxels of a .bt file are as sure as `log_odds_min` and
-        `log_odds_max` say; the log-odds of a .ot file are kept to the bit.
+        `log_odds_max` say; the log-odds of a .ot file are kept to the bit. Points of a .ply or .pcd file make their
+        voxels occupied (by their `log_odds`, if they have any); the rest stays unknown.
 
     Raises:
         InvalidInput: The file is missing, foreign, damaged or truncated, has another voxel size than `config`, or
             holds more than `config.capacity_bricks`.
     """
     path = Path(path)
-    _format_of(path)
+    form = _format_of(path)
     stamp = check_stamp(stamp_ns)
     try:
         content = path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"{path}: wanted a map file: {error.strerror}") from error
     limits = SpatialConfig() if config is None else config
-    odds = (limits.log_odds_min, limits.log_odds_max)
-    keys, values, size = read_octomap(content, str(path), odds, limits.capacity_bricks)
+    if form in (".bt", ".ot"):
+        odds = (limits.log_odds_min, limits.log_odds_max)
+        keys, values, size = read_octomap(content, str(path), odds, limits.capacity_bricks)
+    else:
+        fields = read_ply(content, str(path)) if form == ".ply" else read_pcd(path).fields
+        size = _size_of_points(content, config, path)
+        keys, values = bricks_of_points(fields, size, limits.log_odds_max, str(path), limits.capacity_bricks)
     ages = np.zeros(values.shape, dtype=np.uint16)
     return Bricks(keys, values, np.full(len(keys), stamp, dtype=np.int64), ages), _with_size(config, size, path)
 
@@ -85,13 +109,26 @@ def load_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
     return octree
 
 
+def merge_bricks(octree: Octree, bricks: Bricks) -> None:
+    """Put bricks of a file into a map in place of those with the same key; they count as changed, so as to be saved.
+
+    Raises:
+        InvalidInput: The pool has no room for them; the map is unchanged then.
+    """
+    with octree._lock:
+        octree.load_bricks(*bricks)
+        slots = octree._pool.find(bricks.keys)
+        octree._pool.put("dirty", slots[slots >= 0], 1)
+
+
 def save_map(octree: Octree, path: str | Path) -> None:
     """Write a map to a file, whole or not at all.
 
     Args:
         octree: The map.
-        path: A file of `MAP_FORMATS`: .bt holds occupied and free, .ot the log-odds. OctoMap takes log-odds of 0 for
-            occupied, this map takes those of `log_odds_occupied` for free.
+        path: A file of `MAP_FORMATS`: .bt holds occupied and free, .ot the log-odds, .ply and .pcd the centres of
+            occupied voxels. OctoMap takes log-odds of 0 for occupied, this map takes those of `log_odds_occupied` for
+            free.
 
     Raises:
         InvalidInput: The extension is another, the map does not fit the format, or the file cannot be written.
@@ -99,12 +136,34 @@ def save_map(octree: Octree, path: str | Path) -> None:
     path = Path(path)
     form = _format_of(path)
     bricks, config = octree.bricks(), octree.config
+    occupied = bricks.log_odds > config.log_odds_occupied
     if form == ".bt":
-        occupied = bricks.log_odds > config.log_odds_occupied
         free = bricks.log_odds <= config.log_odds_occupied
         content = bt_file(binary_stream(bricks.keys, occupied, free), config.voxel_size_m)
-    else:
+    elif form == ".ot":
         content = ot_file(full_stream(bricks.keys, bricks.log_odds), config.voxel_size_m)
+    else:
+        brick, place = np.nonzero(occupied)
+        voxels = unpack_keys(bricks.keys)[brick] * BRICK_EDGE + voxel_offsets()[place]
+        cloud = ply_points if form == ".ply" else pcd_points
+        centres = np.asarray((voxels + 0.5) * config.voxel_size_m, dtype=np.float64)
+        content = cloud(centres, bricks.log_odds[brick, place], config.voxel_size_m)
+    _write(path, content)
+
+
+def save_mesh(mesh: TriangleMesh, path: str | Path) -> None:
+    """Write a mesh (`embodmem.spatial.octree.surface.surface_mesh`) to a .ply file, whole or not at all.
+
+    Raises:
+        InvalidInput: The extension is another, or the file cannot be written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".ply":
+        raise InvalidInput(f"{path}: wanted a mesh file that ends in .ply, got {path.name!r}")
+    _write(path, mesh_ply(mesh))
+
+
+def _write(path: Path, content: bytes) -> None:
     part = path.with_name(path.name + ".part")
     try:
         part.write_bytes(content)
