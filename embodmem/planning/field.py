@@ -31,6 +31,9 @@ class DistanceField:
     field stays as it is, whatever is written to the map. Queries take numpy arrays or torch tensors on the device of
     the map and answer in kind. Any thread may update or ask.
 
+    A field belongs to one `Octree`, its attribute `octree`. A memory reads its map from the file again after a write
+    that failed, or when another process wrote: where `field.octree is memory.spatial.octree` is false, make a new one.
+
     The method (`embodmem.planning.kernels_field`): squared distances axis by axis over windows of the radius, each
     layer kept and taken anew only where the one below it changed (after Felzenszwalb and Huttenlocher, Theory of
     Computing 2012; that a field is updated from the changed obstacles alone is Lau et al., Robotics and Autonomous
@@ -67,7 +70,7 @@ class DistanceField:
         from embodmem.planning.update import FieldUpdater
 
         self.max_distance_m, self.unknown, self.voxel_size_m = float(max_distance_m), unknown, size
-        self._octree = octree
+        self.octree = octree
         self._lock = threading.RLock()
         self._launcher = octree._launcher
         self._updater = FieldUpdater(octree, self.max_distance_m, unknown == "occupied", int(capacity_bricks))

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from embodmem import Config, EmbodiedMemory, Percept
 from embodmem.config import SpatialConfig
 from embodmem.errors import CapacityError, InvalidInput
 from embodmem.planning import DistanceField, update
@@ -341,3 +342,22 @@ def test_claiming_one_by_one_as_on_a_gpu_makes_the_same_field(unknown, monkeypat
     np.testing.assert_array_equal(
         content(field, points), content(DistanceField(octree, 0.8, unknown, capacity_bricks=600), points)
     )
+
+
+def test_a_field_knows_its_map(path):
+    class Stop(Exception):
+        pass
+
+    with EmbodiedMemory(path, config=Config(encoder="hashing")) as memory:
+        T = poses(1)[0]
+        memory.write(Percept(stamp_ns=0, T_world_sensor=T, camera=CAMERA, depth=room_depth(CAMERA, T)))
+        field = DistanceField(memory.spatial.octree, 0.5)
+        assert field.octree is memory.spatial.octree
+        with pytest.raises(Stop), memory.store.transaction():
+            memory.spatial.octree.clear()
+            raise Stop
+        assert field.octree is not memory.spatial.octree  # the map was read from the file again
+        points = np.random.default_rng(0).uniform(-2, 2, (1000, 3))
+        np.testing.assert_array_equal(
+            DistanceField(memory.spatial.octree, 0.5).distance(points), field.distance(points)
+        )
