@@ -93,9 +93,9 @@ class FieldUpdater:
                 return None
             touched = self._counter(_ITEMS)
             slots = wp.empty((touched, 2 * self.struct.reach + 1), dtype=wp.int32, device=launcher.device)
-            launcher.share(fields.find_neighbours, touched, 1, [self.struct, items, axis, slots])
+            launcher.share(fields.find_neighbours, touched, 1, [self.struct, items, axis, slots], worth=4096)
             kernel = (passes.pass_x, passes.pass_y, passes.pass_z)[axis]
-            launcher.share(kernel, touched, 8, [self.struct, items, slots], worth=16)
+            launcher.share(kernel, touched, 8, [self.struct, items, slots], worth=128)
             if spread is not None:
                 self._spread(spread, touched, [items, then])
             items, then = then, items
@@ -119,7 +119,7 @@ class FieldUpdater:
                     keys = np.concatenate([keys, self.struct.keys[:used].numpy()[lost]])
             device_keys = wp.array(keys, dtype=wp.int64, device=launcher.device)
             words = wp.empty((len(keys), 8), dtype=wp.uint64, device=launcher.device)
-            launcher.share(fields.read_obstacles, len(keys), 8, [pool, self.struct, device_keys, words], worth=16)
+            launcher.share(fields.read_obstacles, len(keys), 8, [pool, self.struct, device_keys, words], worth=256)
         return device_keys, words, revision
 
     def _counter(self, which: int) -> int:
