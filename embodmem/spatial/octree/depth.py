@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,22 @@ from embodmem.types import PinholeCamera
 _TILE, _COARSE = 16, 64
 
 
+def spacing_px(camera: PinholeCamera, config: SpatialConfig) -> int:
+    """How many pixels apart the points are that mark voxels: one or more in a voxel's width at `max_range_m`,
+    wherever the camera has so many pixels."""
+    return 1 + int(config.voxel_size_m * min(camera.fx, camera.fy) / config.max_range_m / 2.0)
+
+
 class DepthIntegrator:
     """Adds depth images to a pool; keeps the buffers between images.
 
-    The sensor model, for a voxel whose centre lies z along the optical axis in front of the camera, and the depth d
-    of the nearest pixel (Hornung et al., Autonomous Robots 2013, eq. 2 and 4, with the inverse sensor model below):
-    no return (0 or below `min_range_m`) says nothing; z < d - band and z <= max_range_m is seen through;
-    |z - d| <= band and d <= max_range_m holds a surface; behind says nothing. The band is half the diagonal of a
-    voxel: the sphere around a voxel is wholly in front of the surface, or touches it, or is behind it.
+    The sensor model (docs/sensor-models.md; Hornung et al., Autonomous Robots 2013, eq. 2 and 4, with this inverse
+    model), for a voxel whose centre lies z along the optical axis, and the depth d of the pixel nearest to it:
+
+    - it is hit where it holds the point of a pixel of every `spacing_px`-th column and line with
+      min_range_m <= d <= max_range_m; where those points lie more than a voxel apart, also if |z - d| <= half a voxel;
+    - else it is seen through if d >= min_range_m, z < d - half a voxel and z <= max_range_m;
+    - else the image says nothing about it.
     """
 
     def __init__(self, config: SpatialConfig, pool: BrickPool) -> None:
@@ -37,7 +44,6 @@ class DepthIntegrator:
         self._config = config
         self._pool = pool
         self._device = pool.launcher.device
-        self._band = config.voxel_size_m * math.sqrt(3.0) / 2.0
         self._count = wp.zeros(1, dtype=wp.int32, device=self._device)
         self._bad: Any = None
         self._fine: Any = None
@@ -45,6 +51,8 @@ class DepthIntegrator:
         self._classes = wp.empty(0, dtype=wp.uint8, device=self._device)
         self._items = wp.empty(0, dtype=wp.int32, device=self._device)
         self._results = wp.empty(0, dtype=wp.uint64, device=self._device)
+        # One bit a voxel of every block, for each worker.
+        self._marks = wp.zeros((pool.launcher.workers, pool.blocks + 1, 16), dtype=wp.uint32, device=self._device)
 
     def integrate(self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, update: Any) -> None:
         """Add one image of checked shape and dtype; update is a `kernels_pool.Update`."""
@@ -55,7 +63,7 @@ class DepthIntegrator:
         if farthest < self._config.min_range_m:
             return
         view = self._view(camera, T_world_camera)
-        lower, size = self._box(camera, T_world_camera, min(farthest, self._config.max_range_m) + self._band)
+        lower, size = self._box(camera, T_world_camera, min(farthest, self._config.max_range_m))
         if min(size) <= 0:
             return
         classes = self._room_for(size)
@@ -66,11 +74,13 @@ class DepthIntegrator:
             kernels.classify_bricks, rows, 1, [view, corner, extent, self._fine, self._coarse, classes], worth=512
         )
         self._count.zero_()
-        claim = [pool, corner, extent, classes, self._config.log_odds_miss, update, self._items, self._count]
-        launcher.run(kernels.claim_bricks, rows, claim)
+        claim = [pool, corner, extent, classes, self._config.log_odds_miss, update, self._marks]
+        launcher.run(kernels.claim_bricks, rows, [*claim, self._items, self._count])
         items = int(self._count.numpy()[0])
+        self._mark(image, camera, T_world_camera, view)
         arrays = [pool.keys, pool.block, pool.rows, pool.seen_rows]
-        launcher.share(kernels.integrate_rows, items, 64, [*arrays, view, image, self._items, update, self._results])
+        inputs = [*arrays, view, image, self._items, self._marks, update, self._results]
+        launcher.share(kernels.integrate_rows, items, 64, inputs)
         self._pool.settle_rows(self._items[:items], self._results, update)
 
     def _upload(self, depth: NDArray[np.float32]) -> tuple[Any, Any]:
@@ -105,6 +115,22 @@ class DepthIntegrator:
         farthest = np.int32(self._coarse.numpy()[..., 1].max())
         return float(farthest.view(np.float32))
 
+    def _mark(self, image: Any, camera: PinholeCamera, T_world_camera: Pose, view: Any) -> None:
+        """Mark the voxels that hold points."""
+        import warp as wp
+
+        size, every = self._config.voxel_size_m, spacing_px(camera, self._config)
+        fx, fy = camera.fx, camera.fy
+        unproject = np.array([[1 / fx, 0, -camera.cx / fx], [0, 1 / fy, -camera.cy / fy], [0, 0, 1.0]])
+        rays = T_world_camera[:3, :3] @ unproject / size
+        position = T_world_camera[:3, 3] / size
+        origin = wp.vec3(*(position - np.floor(position)).tolist())
+        limits = [view.width, view.pitch, view.near_m, view.far_m]
+        geometry = [wp.mat33(*rays.ravel().tolist()), origin, view.base, every]
+        inputs = [self._pool.struct, image, *limits, *geometry, self._marks]
+        lines = len(range(every // 2, camera.height, every))
+        self._pool.launcher.share(self._kernels.mark_points, lines, 1, inputs, worth=16)
+
     def _view(self, camera: PinholeCamera, T_world_camera: Pose) -> Any:
         import warp as wp
 
@@ -115,7 +141,7 @@ class DepthIntegrator:
         position = T_world_camera[:3, 3] / size
         base = np.floor(position)
         offset = matrix @ (0.5 - (position - base))
-        half = (BRICK_EDGE - 1) / 2.0
+        half = BRICK_EDGE / 2.0
         extent = half * np.abs(matrix).sum(axis=1)
         view = self._kernels.View()
         view.M = wp.mat33(*matrix.ravel().tolist())
@@ -125,7 +151,8 @@ class DepthIntegrator:
         view.extent_right = float(half * np.abs(camera.width * matrix[2] - matrix[0]).sum())
         view.extent_bottom = float(half * np.abs(camera.height * matrix[2] - matrix[1]).sum())
         view.width, view.height, view.pitch = camera.width, camera.height, -(-camera.width // _TILE) * _TILE
-        view.near_m, view.far_m, view.band_m = config.min_range_m, config.max_range_m, self._band
+        view.near_m, view.far_m, view.margin_m = config.min_range_m, config.max_range_m, size / 2
+        view.sparse_m = size * min(camera.fx, camera.fy) / spacing_px(camera, config)
         view.hit, view.miss = config.log_odds_hit, config.log_odds_miss
         return view
 

@@ -15,6 +15,7 @@ from embodmem.spatial.octree.kernels_pool import (
     add_to_all,
     claim_slot,
     expand,
+    find_slot,
     pack_key,
     row8,
     seen8,
@@ -30,12 +31,14 @@ if hasattr(wp.config, "cpu_compiler_flags"):
 
 TILE = wp.constant(16)
 COARSE = wp.constant(4)  # tiles along the edge of a coarse tile
+lane8 = wp.types.vector(length=8, dtype=wp.int32)
 bits16 = wp.types.vector(length=16, dtype=wp.int32)
 
 SKIP = wp.constant(wp.uint8(0))
 PROJECT = wp.constant(wp.uint8(1))
 ALL_FREE = wp.constant(wp.uint8(2))
 NOTHING = wp.constant(1.0e30)
+NOWHERE = wp.constant(-(1 << 30))
 
 
 @wp.struct
@@ -45,7 +48,7 @@ class View:
     M: wp.mat33
     b: wp.vec3
     base: wp.vec3i  # voxel of the camera
-    extent: wp.vec3  # largest |h - h(centre)| of the voxel centres of a brick
+    extent: wp.vec3  # largest |h - h(centre)| in a brick
     extent_right: float  # the same for width * h.z - h.x
     extent_bottom: float  # and for height * h.z - h.y
     width: int
@@ -53,7 +56,8 @@ class View:
     pitch: int  # px from line to line
     near_m: float  # nearer depth is no return
     far_m: float  # farther surfaces are not mapped; the way to them is free up to here
-    band_m: float  # a surface this close to the centre of a voxel is in it
+    margin_m: float  # a voxel is seen through if its centre is nearer than the surface by more than this
+    sparse_m: float  # from here on the marked points lie more than a voxel apart
     hit: float
     miss: float
 
@@ -114,7 +118,7 @@ def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: w
     width, height = float(view.width), float(view.height)
     nearest, farthest = h[2] - view.extent[2], h[2] + view.extent[2]
     right, bottom = width * h[2] - h[0], height * h[2] - h[1]
-    if farthest <= 0.0 or nearest > view.far_m + view.band_m:
+    if farthest <= 0.0 or nearest > view.far_m:
         return SKIP
     if h[0] + view.extent[0] < 0.0 or h[1] + view.extent[1] < 0.0:
         return SKIP
@@ -125,7 +129,7 @@ def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: w
     if nearest > 1.0e-3:
         low, high = wp.vec2(width, height), wp.vec2(0.0, 0.0)
         for corner in range(8):
-            d = wp.vec3(float(corner & 1), float((corner >> 1) & 1), float(corner >> 2)) * 7.0 - wp.vec3(3.5, 3.5, 3.5)
+            d = wp.vec3(float(corner & 1), float((corner >> 1) & 1), float(corner >> 2)) * 8.0 - wp.vec3(4.0, 4.0, 4.0)
             p = h + view.M * d
             low = wp.min(low, wp.vec2(p[0], p[1]) / p[2])
             high = wp.max(high, wp.vec2(p[0], p[1]) / p[2])
@@ -140,11 +144,11 @@ def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: w
         depth = tile_range(fine, TILE, x0, y0, x1, y1)
     else:
         depth = tile_range(coarse, TILE * COARSE, x0, y0, x1, y1)
-    if depth[1] < view.near_m or nearest > depth[1] + view.band_m:
+    if depth[1] < view.near_m or nearest > depth[1]:
         return SKIP
     inside = nearest > 1.0e-3 and h[0] >= view.extent[0] and h[1] >= view.extent[1]
     inside = inside and right > view.extent_right and bottom > view.extent_bottom
-    if inside and farthest < depth[0] - view.band_m and farthest <= view.far_m:
+    if inside and farthest < depth[0] and farthest <= view.far_m:
         return ALL_FREE
     return PROJECT
 
@@ -170,6 +174,91 @@ def classify_bricks(
         classes[row, x] = classify(view, h + step * float(x), fine, coarse)
 
 
+@wp.func
+def wipe_marks(marks: wp.array3d(dtype=wp.uint32), block: int):
+    """Take all marks off a brick."""
+    for copy in range(marks.shape[0]):
+        for word in range(16):
+            marks[copy, block, word] = wp.uint32(0)
+
+
+@wp.func
+def marks_of_row(marks: wp.array3d(dtype=wp.uint32), block: int, row: int) -> int:
+    """The voxels of a row that hold a point, one bit each."""
+    found = wp.uint32(0)
+    for copy in range(marks.shape[0]):
+        found = found | marks[copy, block, row >> 2]
+    return int((found >> wp.uint32(8 * (row & 3))) & wp.uint32(0xFF))
+
+
+@wp.func
+def floor_int(x: float) -> int:
+    """floor(x); `wp.floor` is a call out of the kernel on a CPU."""
+    whole = int(x)
+    return whole - wp.where(x < float(whole), 1, 0)
+
+
+@wp.kernel
+def mark_points(
+    pool: Pool,
+    depth: wp.array(dtype=wp.float32),
+    width: int,
+    pitch: int,
+    near_m: float,
+    far_m: float,
+    rays: wp.mat33,
+    origin: wp.vec3,
+    base: wp.vec3i,
+    every: int,
+    marks: wp.array3d(dtype=wp.uint32),
+    first: int,
+    stride: int,
+):
+    """Mark the voxels that hold the point of a pixel, of every so-manieth pixel of every so-manieth line.
+
+    A line of the image a thread. rays @ (column, line, 1) is what the point moves for a metre of depth, origin the
+    camera, both in voxels from the corner of the voxel `base`. Each worker has its own copy of the marks, since on a
+    CPU an atomic is a plain read and write.
+    """
+    line = every // 2 + (first + wp.tid() * stride) * every
+    start = rays * wp.vec3(0.0, float(line), 1.0)
+    step = wp.vec3(rays[0, 0], rays[1, 0], rays[2, 0])
+    brick = wp.vec3i(NOWHERE, 0, 0)
+    nowhere = marks.shape[1] - 1
+    block = wp.int32(nowhere)
+    end = line * pitch + width - 1
+    for left in range(every // 2, width, 8 * every):
+        x, y, z, word, bit = lane8(), lane8(), lane8(), lane8(), lane8()
+        other = wp.int32(0)
+        for i in range(8):
+            column = left + i * every
+            d = depth[wp.min(line * pitch + column, end)]
+            a = float(column)
+            voxel_x = floor_int(origin[0] + (start[0] + step[0] * a) * d) + base[0]
+            voxel_y = floor_int(origin[1] + (start[1] + step[1] * a) * d) + base[1]
+            voxel_z = floor_int(origin[2] + (start[2] + step[2] * a) * d) + base[2]
+            held = wp.where(d >= near_m, wp.where(d <= far_m, wp.where(column < width, 1, 0), 0), 0)
+            x[i] = voxel_x >> 3
+            y[i] = voxel_y >> 3
+            z[i] = voxel_z >> 3
+            word[i] = (voxel_z & 7) * 2 + ((voxel_y & 7) >> 2)
+            bit[i] = held << ((voxel_y & 3) * 8 + (voxel_x & 7))
+            other = other | (((x[i] ^ brick[0]) | (y[i] ^ brick[1]) | (z[i] ^ brick[2])) & -held)
+        if other == 0:
+            for i in range(8):
+                wp.atomic_or(marks, first, block, word[i], wp.uint32(bit[i]))
+        else:
+            for i in range(8):
+                if bit[i] != 0:
+                    if ((x[i] ^ brick[0]) | (y[i] ^ brick[1]) | (z[i] ^ brick[2])) != 0:
+                        brick = wp.vec3i(x[i], y[i], z[i])
+                        slot = find_slot(pool, pack_key(brick[0], brick[1], brick[2]))
+                        block = nowhere
+                        if slot >= 0 and pool.block[slot] >= 0:
+                            block = pool.block[slot]
+                    wp.atomic_or(marks, first, block, word[i], wp.uint32(bit[i]))
+
+
 @wp.kernel
 def claim_bricks(
     pool: Pool,
@@ -178,12 +267,13 @@ def claim_bricks(
     classes: wp.array2d(dtype=wp.uint8),
     miss: float,
     update: Update,
+    marks: wp.array3d(dtype=wp.uint32),
     items: wp.array(dtype=wp.int32),
     count: wp.array(dtype=wp.int32),
 ):
     """List the bricks to visit as slots, ~slot where all of it is free; one row of `classes` a thread.
 
-    A brick that is uniform and stays so is done with here.
+    A brick that is uniform and stays so is done with here. Wipes the marks of the bricks that are listed.
     """
     row = wp.tid()
     for x in range(size[0]):
@@ -197,6 +287,8 @@ def claim_bricks(
                 elif expand(pool, slot):
                     if kind == ALL_FREE:
                         slot = ~slot
+                    else:
+                        wipe_marks(marks, pool.block[slot])
                     items[wp.atomic_add(count, 0, 1)] = slot
 
 
@@ -234,7 +326,8 @@ def sense_row(view: View, depth: wp.array(dtype=wp.float32), start: wp.vec3, ste
         behind = wp.where(surface >= view.near_m, z - surface, NOTHING)
         hit = wp.where(surface <= view.far_m, view.hit, 0.0)
         miss = wp.where(z <= view.far_m, view.miss, 0.0)
-        change[i] = wp.where(behind < -view.band_m, miss, wp.where(behind <= view.band_m, hit, 0.0))
+        reach = wp.where(z > view.sparse_m, view.margin_m, -NOTHING)
+        change[i] = wp.where(behind < -view.margin_m, miss, wp.where(behind <= reach, hit, 0.0))
     return change
 
 
@@ -247,6 +340,7 @@ def integrate_rows(
     view: View,
     depth: wp.array(dtype=wp.float32),
     items: wp.array(dtype=wp.int32),
+    marks: wp.array3d(dtype=wp.uint32),
     update: Update,
     results: wp.array(dtype=wp.uint64),
     first: int,
@@ -269,8 +363,12 @@ def integrate_rows(
         at = unpack_key(keys[slot]) * 8 + wp.vec3i(0, row & 7, row >> 3) - view.base
         h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
         step = view.M * wp.vec3(1.0, 0.0, 0.0)
-        if outside(view, h, h + step * 7.0):
+        held = marks_of_row(marks, blocks[slot], row)
+        if held == 0 and outside(view, h, h + step * 7.0):
             results[item * 64 + row] = wp.uint64(0)
             return
         change = sense_row(view, depth, h, step)
+        if held != 0:
+            for i in range(8):
+                change[i] = wp.where((held & (1 << i)) != 0, view.hit, change[i])
     results[item * 64 + row] = update_row(rows, seen_rows, blocks[slot], row, change, update)

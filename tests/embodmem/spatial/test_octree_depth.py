@@ -10,7 +10,7 @@ from embodmem.errors import DepthError, InvalidInput, PoseError
 from embodmem.geometry import backproject, check_pose, look_at, transform_points
 from embodmem.spatial.octree import FREE, OCCUPIED, UNKNOWN, Octree
 from embodmem.types import PinholeCamera
-from tests.embodmem.spatial.octree_reference import CAMERA, all_voxels, integrate_depth, poses, room_depth
+from tests.embodmem.spatial.octree_reference import CAMERA, ODD_ROOM, all_voxels, integrate_depth, poses, room_depth
 
 KITCHEN = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "seven_scenes_kitchen"
 
@@ -21,7 +21,7 @@ KITCHEN = Path(__file__).resolve().parents[3].parent / "shared" / "data" / "seve
 def test_images_equal_the_reference(voxel_size_m, max_range_m, threads, holes):
     config = SpatialConfig(voxel_size_m=voxel_size_m, max_range_m=max_range_m, threads=threads)
     octree = Octree(config)
-    views = [(room_depth(CAMERA, T, holes=holes), T) for T in poses()]
+    views = [(room_depth(CAMERA, T, ODD_ROOM, holes), T) for T in poses()]
     for stamp, (depth, T) in enumerate(views):
         octree.integrate(depth, CAMERA, T, stamp)
     bricks = octree.bricks()
@@ -44,7 +44,7 @@ def test_no_brick_is_missed():
     wanted = np.full(len(grid), np.nan, np.float32)
     tie = np.zeros(len(grid), bool)
     for stamp, T in enumerate(poses()):
-        depth = room_depth(CAMERA, T, holes=9)
+        depth = room_depth(CAMERA, T, ODD_ROOM, 9)
         octree.integrate(depth, CAMERA, T, stamp)
         wanted, near = integrate_depth(wanted, grid, depth, CAMERA, T, config)
         tie |= near
@@ -70,7 +70,7 @@ def test_odd_image_sizes():
     config = SpatialConfig(voxel_size_m=0.1)
     T = poses(1)[0]
     octree = Octree(config)
-    depth = room_depth(camera, T)
+    depth = room_depth(camera, T, ODD_ROOM)
     octree.integrate(depth, camera, T, 0)
     bricks = octree.bricks()
     empty = np.full(bricks.log_odds.shape, np.nan, np.float32)
