@@ -18,8 +18,10 @@ _TILE, _COARSE = 16, 64
 
 
 def spacing_px(camera: PinholeCamera, config: SpatialConfig) -> int:
-    """How many pixels apart the points are that mark voxels: one or more in a voxel's width at `max_range_m`,
-    wherever the camera has so many pixels."""
+    """How many pixels apart, along lines and columns, the points are that mark voxels.
+
+    At `max_range_m` at least one of them falls into the width of a voxel, where the camera has so many pixels.
+    """
     return 1 + int(config.voxel_size_m * min(camera.fx, camera.fy) / config.max_range_m / 2.0)
 
 

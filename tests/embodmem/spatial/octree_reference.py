@@ -16,8 +16,8 @@ def room_depth(camera, T_world_camera, half=(2.0, 1.5, 1.2), holes=0):
     v, u = np.mgrid[: camera.height, : camera.width]
     rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)], axis=-1)
     world = rays @ T_world_camera[:3, :3].T
-    with np.errstate(divide="ignore"):
-        t = (np.sign(world) * np.asarray(half) - T_world_camera[:3, 3]) / world
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t = np.where(world == 0, np.inf, (np.sign(world) * np.asarray(half) - T_world_camera[:3, 3]) / world)
     depth = t.min(axis=-1).astype(np.float32)
     rng = np.random.default_rng(3)
     for _ in range(holes):
