@@ -15,6 +15,11 @@ from embodmem.spatial.octree.pool import BrickPool
 from embodmem.types import PinholeCamera
 
 _TILE, _COARSE = 16, 64
+NUDGE = 2e-3
+"""How much deeper than measured points are taken to lie, in voxels."""
+MARGIN = 0.35
+"""How far in front of the surface the centre of a free voxel lies at least, in voxels along the optical axis; so much
+below a half that the voxel in front of a wall on a face of voxels is free."""
 
 
 def spacing_px(camera: PinholeCamera, config: SpatialConfig) -> int:
@@ -31,9 +36,10 @@ class DepthIntegrator:
     The sensor model (docs/sensor-models.md; Hornung et al., Autonomous Robots 2013, eq. 2 and 4, with this inverse
     model), for a voxel whose centre lies z along the optical axis, and the depth d of the pixel nearest to it:
 
-    - it is hit where it holds the point of a pixel of every `spacing_px`-th column and line with
-      min_range_m <= d <= max_range_m; where those points lie more than a voxel apart, also if |z - d| <= half a voxel;
-    - else it is seen through if d >= min_range_m, z < d - half a voxel and z <= max_range_m;
+    - it is hit where it holds the point, taken to lie `NUDGE` voxels deeper, of a pixel of every `spacing_px`-th column
+      and line with min_range_m <= d <= max_range_m; where those points lie more than a voxel apart, also if
+      -`MARGIN` voxels <= z - d <= half a voxel;
+    - else it is seen through if d >= min_range_m, z < d - `MARGIN` voxels and z <= max_range_m;
     - else the image says nothing about it.
     """
 
@@ -128,7 +134,7 @@ class DepthIntegrator:
         position = T_world_camera[:3, 3] / size
         origin = wp.vec3(*(position - np.floor(position)).tolist())
         limits = [view.width, view.pitch, view.near_m, view.far_m]
-        geometry = [wp.mat33(*rays.ravel().tolist()), origin, view.base, every]
+        geometry = [wp.mat33(*rays.ravel().tolist()), origin, view.base, every, NUDGE * size]
         inputs = [self._pool.struct, image, *limits, *geometry, self._marks]
         lines = len(range(every // 2, camera.height, every))
         self._pool.launcher.share(self._kernels.mark_points, lines, 1, inputs, worth=16)
@@ -153,7 +159,8 @@ class DepthIntegrator:
         view.extent_right = float(half * np.abs(camera.width * matrix[2] - matrix[0]).sum())
         view.extent_bottom = float(half * np.abs(camera.height * matrix[2] - matrix[1]).sum())
         view.width, view.height, view.pitch = camera.width, camera.height, -(-camera.width // _TILE) * _TILE
-        view.near_m, view.far_m, view.margin_m = config.min_range_m, config.max_range_m, size / 2
+        view.near_m, view.far_m = config.min_range_m, config.max_range_m
+        view.margin_m, view.half_m = MARGIN * size, size / 2
         view.sparse_m = size * min(camera.fx, camera.fy) / spacing_px(camera, config)
         view.hit, view.miss = config.log_odds_hit, config.log_odds_miss
         return view

@@ -57,6 +57,7 @@ class View:
     near_m: float  # nearer depth is no return
     far_m: float  # farther surfaces are not mapped; the way to them is free up to here
     margin_m: float  # a voxel is seen through if its centre is nearer than the surface by more than this
+    half_m: float  # half a voxel
     sparse_m: float  # from here on the marked points lie more than a voxel apart
     hit: float
     miss: float
@@ -210,6 +211,7 @@ def mark_points(
     origin: wp.vec3,
     base: wp.vec3i,
     every: int,
+    nudge_m: float,
     marks: wp.array3d(dtype=wp.uint32),
     first: int,
     stride: int,
@@ -217,8 +219,10 @@ def mark_points(
     """Mark the voxels that hold the point of a pixel, of every so-manieth pixel of every so-manieth line.
 
     A line of the image a thread. rays @ (column, line, 1) is what the point moves for a metre of depth, origin the
-    camera, both in voxels from the corner of the voxel `base`. Each worker has its own copy of the marks, since on a
-    CPU an atomic is a plain read and write.
+    camera, both in voxels from the corner of the voxel `base`. Points are taken to lie nudge_m deeper than measured, so
+    that rounding does not scatter those of a surface on a face of voxels over both sides.
+
+    Each worker has its own copy of the marks, since on a CPU an atomic is a plain read and write.
     """
     line = every // 2 + (first + wp.tid() * stride) * every
     start = rays * wp.vec3(0.0, float(line), 1.0)
@@ -233,10 +237,11 @@ def mark_points(
         for i in range(8):
             column = left + i * every
             d = depth[wp.min(line * pitch + column, end)]
+            deep = d + nudge_m
             a = float(column)
-            voxel_x = floor_int(origin[0] + (start[0] + step[0] * a) * d) + base[0]
-            voxel_y = floor_int(origin[1] + (start[1] + step[1] * a) * d) + base[1]
-            voxel_z = floor_int(origin[2] + (start[2] + step[2] * a) * d) + base[2]
+            voxel_x = floor_int(origin[0] + (start[0] + step[0] * a) * deep) + base[0]
+            voxel_y = floor_int(origin[1] + (start[1] + step[1] * a) * deep) + base[1]
+            voxel_z = floor_int(origin[2] + (start[2] + step[2] * a) * deep) + base[2]
             held = wp.where(d >= near_m, wp.where(d <= far_m, wp.where(column < width, 1, 0), 0), 0)
             x[i] = voxel_x >> 3
             y[i] = voxel_y >> 3
@@ -326,7 +331,7 @@ def sense_row(view: View, depth: wp.array(dtype=wp.float32), start: wp.vec3, ste
         behind = wp.where(surface >= view.near_m, z - surface, NOTHING)
         hit = wp.where(surface <= view.far_m, view.hit, 0.0)
         miss = wp.where(z <= view.far_m, view.miss, 0.0)
-        reach = wp.where(z > view.sparse_m, view.margin_m, -NOTHING)
+        reach = wp.where(z > view.sparse_m, view.half_m, -NOTHING)
         change[i] = wp.where(behind < -view.margin_m, miss, wp.where(behind <= reach, hit, 0.0))
     return change
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from embodmem.geometry import backproject, check_pose, look_at, transform_points
 from embodmem.spatial.octree import unpack_keys
-from embodmem.spatial.octree.depth import spacing_px
+from embodmem.spatial.octree.depth import MARGIN, NUDGE, spacing_px
 from embodmem.types import PinholeCamera
 
 ODD_ROOM = (2.013, 1.527, 1.208)  # no wall on a face of voxels of 2, 5 or 10 cm
@@ -56,15 +56,19 @@ def integrate_depth(values, voxels, depth, camera, T_world_camera, config):
     held, unsure = voxels_with_points(voxels, depth, camera, T_world_camera, config, every)
     known = inside & (d >= config.min_range_m)
     sparse = (z > size * min(camera.fx, camera.fy) / every) & (np.abs(z - d) <= size / 2) & (d <= config.max_range_m)
-    hit = held | (known & sparse)
-    miss = known & ~hit & (z < d - size / 2) & (z <= config.max_range_m)
+    miss = known & ~held & (z < d - MARGIN * size) & (z <= config.max_range_m)
+    hit = held | (known & sparse & ~miss)
     before = np.nan_to_num(values, nan=0.0)
     after = values.copy()
     after[miss] = np.maximum(before[miss] + np.float32(config.log_odds_miss), np.float32(config.log_odds_min))
     after[hit] = np.minimum(before[hit] + np.float32(config.log_odds_hit), np.float32(config.log_odds_max))
     edge = 2e-3  # px: float32 against float64
     tie = (np.abs((u + 0.5) - np.round(u + 0.5)) < edge) | (np.abs((v + 0.5) - np.round(v + 0.5)) < edge)
-    tie |= (np.abs(np.abs(z - d) - size / 2) < 1e-5) | (np.abs(z - config.max_range_m) < 1e-5)
+    tie |= (
+        (np.abs(z - d - size / 2) < 1e-5)
+        | (np.abs(d - z - MARGIN * size) < 1e-5)
+        | (np.abs(z - config.max_range_m) < 1e-5)
+    )
     return after, (tie & ~np.isnan(z) & ~held) | unsure
 
 
@@ -73,7 +77,12 @@ def voxels_with_points(voxels, depth, camera, T_world_camera, config, every=1):
     v, u = np.mgrid[every // 2 : camera.height : every, every // 2 : camera.width : every]
     d = depth[v, u].astype(np.float64)
     valid = (d >= np.float32(config.min_range_m)) & (d <= np.float32(config.max_range_m))
-    points = transform_points(T_world_camera, backproject(camera, v[valid], u[valid], d[valid])) / config.voxel_size_m
+    points = (
+        transform_points(
+            T_world_camera, backproject(camera, v[valid], u[valid], d[valid] + NUDGE * config.voxel_size_m)
+        )
+        / config.voxel_size_m
+    )
     corners = np.concatenate([points, voxels.reshape(-1, 3)])
     base = np.floor(corners.min(axis=0)).astype(int) - 1
     shape = np.ceil(corners.max(axis=0)).astype(int) + 2 - base
