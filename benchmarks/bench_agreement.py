@@ -232,8 +232,8 @@ def race_house(size: float, steps: int) -> Claims:
                 share(~held[among & (states == FREE)]), share(held[among & (states == OCCUPIED)]),
             )  # fmt: skip
             rows.setdefault(name, values)  # the claims are about all
-            print(f"  {title}: {name:<9} truly free is free {values[0]:.2f} %, truly occupied is occupied {values[1]:.2f} %;"
-                  f" free is true {values[2]:.2f} %, occupied is true {values[3]:.2f} %")  # fmt: skip
+            found = f"truly free is free {values[0]:.2f} %, truly occupied is occupied {values[1]:.2f} %"
+            print(f"  {title}: {name}: {found}; free is true {values[2]:.2f} %, occupied is true {values[3]:.2f} %")
     claims: Claims = {}
     for k, name in enumerate(("free_found", "occupied_found", "free_true", "occupied_true")):
         value, target = (round(rows[who][k], 2) for who in ("embodmem", "OctoMap"))
