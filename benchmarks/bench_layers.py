@@ -67,20 +67,26 @@ def points_of(depth: np.ndarray, T: np.ndarray) -> np.ndarray:
 
 
 class Ours:
+    """Our map, with or without layers."""
+
     def __init__(self, layered: bool) -> None:
         self.octree = Octree(CONFIG)
         self.layers = Layers(self.octree) if layered else None
 
     def add(self, depth: np.ndarray, T: np.ndarray, stamp_ns: int) -> None:
+        """Integrate an image."""
         self.octree.integrate(depth, CAMERA, T, stamp_ns)
         if self.layers is not None:
             self.layers.update(stamp_ns)
 
     def occupied(self, centres: np.ndarray) -> np.ndarray:
+        """Which voxels (N,) are, by their centres (N, 3)."""
         return self.octree.occupancy(centres) == OCCUPIED
 
 
 class OctoMap:
+    """OctoMap with the same sensor model."""
+
     def __init__(self) -> None:
         import pyoctomap
 
@@ -91,9 +97,11 @@ class OctoMap:
         self.tree.setClampingThresMax(1 / (1 + np.exp(-CONFIG.log_odds_max)))
 
     def add(self, depth: np.ndarray, T: np.ndarray, stamp_ns: int) -> None:
+        """Integrate an image."""
         self.tree.insertPointCloud(points_of(depth, T), T[:3, 3].copy(), max_range=CONFIG.max_range_m)
 
     def occupied(self, centres: np.ndarray) -> np.ndarray:
+        """Which voxels (N,) are, by their centres (N, 3)."""
         nodes = [self.tree.search(centre) for centre in centres]
         return np.array([node is not None and node.getLogOdds() > 0 for node in nodes])
 

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 _VOXELS = 512
 _MOMENT_NS = 10**9
+_SPREAD = 3
 _AROUND = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z])
-_SHAPE = (2, 4, 2, 4, 2, 4)
-"""A brick as 2x2x2 octants of 4x4x4 voxels."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,8 @@ class Layers:
         settle_s: A transient voxel that is still occupied after so many seconds is persistent.
         transient_s: One that was not seen for so long before that is forgotten.
         clear_views: Views in a row that must see through before a place is cleared.
-        clear_share: Part of the occupied voxels of an octant (4x4x4 voxels) that must be seen through in each of them.
+        clear_share: Part of the occupied voxels around one (3x3x3) that must be seen through with it. Something flat
+            that lay on a table has half of them: the other half is the table.
         max_bricks: Bricks that the layer follows at once; the oldest settle when there are more.
     """
 
@@ -68,7 +68,7 @@ class Layers:
         settle_s: float = 5.0,
         transient_s: float = 2.0,
         clear_views: int = 3,
-        clear_share: float = 0.75,
+        clear_share: float = 0.45,
         max_bricks: int = 4096,
     ) -> None:
         self.octree = octree
@@ -78,7 +78,8 @@ class Layers:
         self.born_ns: NDArray[np.int64] = np.empty((0, _VOXELS), np.int64)  # 0: not transient
         self._disturbed_ns = self.born_ns.copy()  # when a surface was seen where it had been surely free; 0: never
         self._watched: NDArray[np.int64] = np.empty(0, np.int64)  # sorted keys of bricks that are seen through
-        self._views: NDArray[np.int64] = np.empty((0, 8), np.int64)  # for how many views in a row, by octant
+        self._views: NDArray[np.uint8] = np.empty((0, _VOXELS), np.uint8)  # for how many views in a row
+        self._cleared_here = np.empty((0, _VOXELS), dtype=bool)  # what was cleared of them meanwhile
         self._cleared: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
 
     def update(self, now_ns: int) -> None:
@@ -148,29 +149,36 @@ class Layers:
         self.born_ns[rows[row[beside]], place[beside]] = 0
 
     def _clear(self, changes: Changes, now_ns: int) -> None:
-        """Clear octants whose occupied voxels are seen through in several views in a row."""
+        """Clear voxels that are seen through in several views in a row, with most of what is next to them.
+
+        From there it spreads to what is next to them and was seen through as often.
+        """
+        through = changes.seen_through
         occupied = changes.log_odds > self.octree.config.log_odds_occupied
-        through = _per_octant(changes.seen_through)
-        before = _per_octant(occupied | changes.vanished)
-        views = np.zeros(through.shape, np.int64)
-        at = np.minimum(np.searchsorted(self._watched, changes.keys), max(len(self._watched) - 1, 0))
+        views, cleared = np.zeros(through.shape, np.uint8), np.zeros(through.shape, dtype=bool)
         if len(self._watched):
+            at = np.minimum(np.searchsorted(self._watched, changes.keys), len(self._watched) - 1)
             known = self._watched[at] == changes.keys
-            views[known] = self._views[at[known]]
-        views = np.where((through > 0) & (through >= self.clear_share * before), views + 1, 0)
+            views[known], cleared[known] = self._views[at[known]], self._cleared_here[at[known]]
+        views = np.where(through, np.minimum(views, 254) + 1, 0).astype(np.uint8)
+        often = views >= self.clear_views
+        due = often & (_around(through) >= self.clear_share * _around(occupied | changes.vanished))
+        for _ in range(_SPREAD):
+            due |= often & (_around(due | cleared) > 0)
         order = np.argsort(changes.keys)
-        order = order[views[order].any(axis=1)]
+        order = order[through[order].any(axis=1)]
         self._watched, self._views = changes.keys[order], views[order]
-        gone = (changes.seen_through | changes.vanished) & _spread(views >= self.clear_views)
-        rows = gone.any(axis=1)
-        if rows.any():
-            keys, gone = changes.keys[rows], gone[rows]
-            self.octree.assign(keys, gone & occupied[rows], self.octree.config.log_odds_miss)
-            row, place = np.nonzero(gone & ~self._take(keys, gone))
-            centres = self._centres(keys[row], place)
-            centres = centres[~self._beside_surface(centres, now_ns)]
-            if len(centres):
-                self._cleared.append((centres, np.full(len(centres), now_ns)))
+        self._cleared_here = (cleared | due)[order]
+        rows = due.any(axis=1)
+        if not rows.any():
+            return
+        keys, due = changes.keys[rows], due[rows]
+        self.octree.assign(keys, due & occupied[rows], self.octree.config.log_odds_miss)
+        row, place = np.nonzero(due & ~self._take(keys, due))
+        centres = self._centres(keys[row], place)
+        centres = centres[~self._beside_surface(centres, now_ns)]
+        if len(centres):
+            self._cleared.append((centres, np.full(len(centres), now_ns)))
 
     def _settle(self, now_ns: int) -> None:
         """Let the old become persistent, and forget what was not seen any more."""
@@ -242,16 +250,17 @@ class Layers:
         self._disturbed_ns = np.zeros_like(self.born_ns)
 
 
-def _per_octant(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """How many voxels (N, 512) of each octant (N, 8) are set."""
-    counts: NDArray[np.int64] = mask.reshape(-1, *_SHAPE).sum(axis=(2, 4, 6)).reshape(-1, 8)
-    return counts
-
-
-def _spread(octants: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Octants (N, 8) as voxels (N, 512)."""
-    cells = octants.reshape(-1, 2, 1, 2, 1, 2, 1)
-    return np.broadcast_to(cells, (len(octants), *_SHAPE)).reshape(-1, _VOXELS)
+def _around(mask: NDArray[np.bool_]) -> NDArray[np.int8]:
+    """How many of the 27 voxels around each one (N, 512), itself included, are set; none outside its brick."""
+    padded = np.pad(mask.reshape(-1, 8, 8, 8), ((0, 0), (1, 1), (1, 1), (1, 1))).astype(np.int8)
+    for axis in (1, 2, 3):
+        one = [slice(None)] * 4
+        parts = []
+        for start in range(3):
+            one[axis] = slice(start, start + 8)
+            parts.append(padded[tuple(one)])
+        padded = parts[0] + parts[1] + parts[2]
+    return padded.reshape(-1, _VOXELS)
 
 
 def _connected(voxels: NDArray[np.int64]) -> NDArray[np.int64]:
