@@ -12,7 +12,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _VOXELS = 512
 _MOMENT_NS = 10**9
 _SPREAD = 3
+_HALO = {-1: (slice(0, 1), slice(7, 8)), 0: (slice(1, 9), slice(0, 8)), 1: (slice(9, 10), slice(0, 1))}
+"""Where the cells of the neighbour on this side go in a brick with a border, and which of its cells they are."""
 _AROUND = np.array([(x, y, z) for x in (-1, 0, 1) for y in (-1, 0, 1) for z in (-1, 0, 1) if x or y or z])
 
 
@@ -57,8 +59,8 @@ class Layers:
         settle_s: A transient voxel that is still occupied after so many seconds is persistent.
         transient_s: One that was not seen for so long before that is forgotten.
         clear_views: Views in a row that must see through before a place is cleared.
-        clear_share: Part of the occupied voxels around one (3x3x3) that must be seen through with it. Something flat
-            that lay on a table has half of them: the other half is the table.
+        clear_share: Part of the occupied voxels around one (3x3x3) that must be seen through with it, for a start; the
+            layer of voxels in front of a wall, hit or missed as the view slants, has half at the most.
         max_bricks: Bricks that the layer follows at once; the oldest settle when there are more.
     """
 
@@ -68,7 +70,7 @@ class Layers:
         settle_s: float = 5.0,
         transient_s: float = 2.0,
         clear_views: int = 3,
-        clear_share: float = 0.45,
+        clear_share: float = 0.6,
         max_bricks: int = 4096,
     ) -> None:
         self.octree = octree
@@ -162,9 +164,10 @@ class Layers:
             views[known], cleared[known] = self._views[at[known]], self._cleared_here[at[known]]
         views = np.where(through, np.minimum(views, 254) + 1, 0).astype(np.uint8)
         often = views >= self.clear_views
-        due = often & (_around(through) >= self.clear_share * _around(occupied | changes.vanished))
+        near = _Neighbours(changes.keys)
+        due = often & (near.count(through) >= self.clear_share * near.count(occupied | changes.vanished))
         for _ in range(_SPREAD):
-            due |= often & (_around(due | cleared) > 0)
+            due |= often & (near.count(due | cleared) > 0)
         order = np.argsort(changes.keys)
         order = order[through[order].any(axis=1)]
         self._watched, self._views = changes.keys[order], views[order]
@@ -250,17 +253,33 @@ class Layers:
         self._disturbed_ns = np.zeros_like(self.born_ns)
 
 
-def _around(mask: NDArray[np.bool_]) -> NDArray[np.int8]:
-    """How many of the 27 voxels around each one (N, 512), itself included, are set; none outside its brick."""
-    padded = np.pad(mask.reshape(-1, 8, 8, 8), ((0, 0), (1, 1), (1, 1), (1, 1))).astype(np.int8)
-    for axis in (1, 2, 3):
-        one = [slice(None)] * 4
-        parts = []
-        for start in range(3):
-            one[axis] = slice(start, start + 8)
-            parts.append(padded[tuple(one)])
-        padded = parts[0] + parts[1] + parts[2]
-    return padded.reshape(-1, _VOXELS)
+class _Neighbours:
+    """Counts over the 27 voxels around each one, across the faces of those bricks that are given."""
+
+    def __init__(self, keys: NDArray[np.int64]) -> None:
+        from embodmem.spatial.octree import pack_keys, unpack_keys
+
+        order = np.argsort(keys)
+        bricks = unpack_keys(keys)
+        self._links: list[tuple[Any, Any, list[slice], list[slice]]] = []
+        for step in _AROUND:
+            others = pack_keys(bricks + step)
+            at = order[np.minimum(np.searchsorted(keys, others, sorter=order), len(keys) - 1)]
+            mine = np.flatnonzero(keys[at] == others)
+            if len(mine):
+                into, out = ([_HALO[axis][kind] for axis in step[::-1]] for kind in (0, 1))
+                self._links.append((mine, at[mine], into, out))
+
+    def count(self, mask: NDArray[np.bool_]) -> NDArray[np.int8]:
+        """How many of the 27 voxels around each one (N, 512), itself included, are set."""
+        cells = mask.reshape(-1, 8, 8, 8).astype(np.int8)
+        sums = np.pad(cells, ((0, 0), (1, 1), (1, 1), (1, 1)))
+        for mine, others, into, out in self._links:
+            sums[mine, into[0], into[1], into[2]] = cells[others, out[0], out[1], out[2]]
+        for axis in (1, 2, 3):
+            parts = np.stack([np.take(sums, range(start, start + 8), axis) for start in range(3)])
+            sums = parts.sum(axis=0, dtype=np.int8)
+        return sums.reshape(-1, _VOXELS)
 
 
 def _connected(voxels: NDArray[np.int64]) -> NDArray[np.int64]:

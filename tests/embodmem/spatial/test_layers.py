@@ -6,9 +6,9 @@ import pytest
 from embodmem import EmbodiedMemory
 from embodmem.config import Config, SpatialConfig
 from embodmem.geometry import check_pose, look_at
-from embodmem.spatial.layers import Layers, _connected
+from embodmem.spatial.layers import Layers, _connected, _Neighbours
 from embodmem.spatial.memory import SpatialMemory
-from embodmem.spatial.octree import OCCUPIED, Octree
+from embodmem.spatial.octree import OCCUPIED, Octree, pack_keys
 from embodmem.store import Store
 from embodmem.types import Percept, PinholeCamera
 
@@ -186,3 +186,18 @@ def test_groups_equal_a_flood_fill(seed):
         count += 1
     wanted = [label[tuple(cell)] for cell in cells.tolist()]
     assert len(set(zip(groups.tolist(), wanted, strict=True))) == count == len(set(groups.tolist()))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_neighbours_are_counted_across_the_faces_of_bricks(seed):
+    rng = np.random.default_rng(seed)
+    bricks = np.unique(rng.integers(-2, 2, (20, 3)), axis=0)
+    bricks = bricks[rng.permutation(len(bricks))]
+    mask = rng.random((len(bricks), 512)) < 0.3
+    z, y, x = np.mgrid[:8, :8, :8].reshape(3, -1)
+    whole = np.zeros((40, 40, 40), int)
+    at = (bricks[:, None] * 8 + np.stack([x, y, z], axis=1) + 20).reshape(-1, 3)
+    whole[tuple(at[mask.ravel()].T)] = 1
+    wanted = sum(np.roll(whole, (i, j, k), (0, 1, 2)) for i in (-1, 0, 1) for j in (-1, 0, 1) for k in (-1, 0, 1))
+    got = _Neighbours(pack_keys(bricks)).count(mask)
+    np.testing.assert_array_equal(got.ravel(), wanted[tuple(at.T)])
