@@ -92,8 +92,8 @@ def content(path: Path) -> dict[str, list[Any]]:
 
 def bricks(rows: dict[str, list[Any]]) -> dict[int, bytes]:
     """Log-odds of the bricks by key."""
-    values, _ = decode_bricks([blob for _, _, blob in rows["brick"]])
-    return {key: row.tobytes() for (key, _, _), row in zip(rows["brick"], values, strict=True)}
+    values, _ = decode_bricks([row[2] for row in rows["brick"]])
+    return {key: row.tobytes() for (key, *_), row in zip(rows["brick"], values, strict=True)}
 
 
 def vectors(path: Path) -> NDArray[np.float32]:
