@@ -74,7 +74,7 @@ class Race:
 
     def __init__(self, grid: Grid, camera: PinholeCamera, explain: bool) -> None:
         self.grid, self.camera, self.explain = grid, camera, explain
-        self.config = SpatialConfig(voxel_size_m=grid.size, capacity_bricks=65536)
+        self.config = SpatialConfig(voxel_size_m=grid.size, budget_mib=219.251)
         self.ours, self.theirs, self.stamp = Octree(self.config), make_octomap(self.config), 0
         self.every = spacing_px(camera, self.config)
         self.why = np.zeros((len(CLASSES), len(grid.centres)), np.int16)

@@ -32,6 +32,7 @@ import spatial_frames as scenes  # noqa: E402
 import spatial_peers as peers  # noqa: E402
 
 from embodmem.config import SpatialConfig  # noqa: E402
+from embodmem.spatial.octree import Octree  # noqa: E402
 
 Times = dict[str, np.ndarray]  # name -> (rounds, frames, wall and CPU) ms; NaN where it was not asked
 SLOW = ("OctoMap", "the plain rule")
@@ -124,7 +125,7 @@ def table(title: str, race: Race, times: Times, config: SpatialConfig) -> None:
 
 
 def depth_race(size_m: float, frames: list[scenes.Frame], options: argparse.Namespace) -> tuple[Race, Times]:
-    config = {n: SpatialConfig(voxel_size_m=size_m, threads=n, capacity_bricks=65536) for n in (1, THREADS)}
+    config = {n: SpatialConfig(voxel_size_m=size_m, threads=n, budget_mib=219.251) for n in (1, THREADS)}
     race = Race(frames, options.rounds, few=options.few)
     for n in config:
         race.enter(f"embodmem, {n} threads", lambda n=n: peers.Embodmem(config[n]))
@@ -139,7 +140,7 @@ def depth_race(size_m: float, frames: list[scenes.Frame], options: argparse.Name
 
 
 def lidar_config(threads: int) -> SpatialConfig:
-    return SpatialConfig(voxel_size_m=0.2, min_range_m=1.0, max_range_m=60.0, threads=threads, capacity_bricks=65536)
+    return SpatialConfig(voxel_size_m=0.2, min_range_m=1.0, max_range_m=60.0, threads=threads, budget_mib=219.251)
 
 
 def lidar_race(frames: list[scenes.Frame], options: argparse.Namespace) -> Times:
@@ -158,9 +159,11 @@ def lidar_race(frames: list[scenes.Frame], options: argparse.Namespace) -> Times
 
 
 def used_bytes(octree: Any) -> float:
-    """Bytes of the bricks in use with their share of the table; the pool itself is reserved once."""
+    """Bytes of the bricks in use, and their share of what is reserved once."""
     stats = octree.stats()
-    return stats.bytes * stats.bricks / stats.capacity_bricks
+    idle = Octree(octree.config).stats().bytes_in_use  # the table and the marks
+    share = stats.bytes_in_use - idle
+    return share + idle * stats.bricks / (4 * stats.capacity_bricks)
 
 
 def known_voxels(octree: Any) -> int:
@@ -170,7 +173,7 @@ def known_voxels(octree: Any) -> int:
 
 def bytes_per_voxel(frames: list[scenes.Frame]) -> dict[str, Any]:
     """Bytes per known voxel of both maps after the same frames at 5 cm."""
-    config = SpatialConfig(capacity_bricks=65536, threads=THREADS)
+    config = SpatialConfig(budget_mib=219.251, threads=THREADS)
     ours = peers.Embodmem(config)
     for stamp, frame in enumerate(frames):
         ours(stamp, frame)
@@ -231,7 +234,7 @@ def replay(frames: list[scenes.Frame], replays: int) -> dict[str, Any]:
         bricks.append(stats.bricks)
         resident.append(resident_mb())
     growth = max(resident[1:], default=resident[0]) - resident[min(1, replays - 1)]
-    budget = config.capacity_bricks * 2.1 * 1024  # what the setting promises
+    budget = config.budget_mib * 2**20
     print(f"\n{len(frames)} frames replayed {replays} times, 5 cm: {bricks[0]} to {bricks[-1]} bricks,", end=" ")
     print(f"the map {reserved[0] / 1e6:.1f} to {reserved[-1] / 1e6:.1f} MB,", end=" ")
     print(f"the process {resident[0]:.0f} to {resident[-1]:.0f} MB, {growth:.1f} MB of that after the second time")

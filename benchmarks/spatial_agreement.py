@@ -80,7 +80,7 @@ def nearest_beam(frame: scenes.Frame, centres: np.ndarray, config: SpatialConfig
 
 
 def main() -> None:
-    config = SpatialConfig(voxel_size_m=0.2, min_range_m=1.0, max_range_m=60.0, capacity_bricks=65536)
+    config = SpatialConfig(voxel_size_m=0.2, min_range_m=1.0, max_range_m=60.0, budget_mib=219.251)
     frame = (scenes.city if scenes.DATA.is_dir() else scenes.street)(1)[0]
     every, one = peers.Embodmem(config), peers.Embodmem(config, discretize=True)
     tree = peers.OctoMap(config, discretize=False)

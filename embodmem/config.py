@@ -27,6 +27,34 @@ class StoreConfig:
     """Files up to this size are checked for damage whenever they are opened."""
 
 
+SLOTS_PER_BLOCK = 4
+"""Bricks that the map knows for each one that has voxels of its own; most of free space is uniform."""
+
+_BLOCK, _SLOT, _PLACE, _MARKS = 3076, 52, 12, 64
+"""Bytes of the brick pool: the voxels of a brick, what is kept of any brick, a place of the hash table, and one bit a
+voxel for each worker. A test holds `octree.pool` to them."""
+
+
+def table_places(slots: int) -> int:
+    """Places of the hash table: a power of two, at least two a slot."""
+    return 1 << (2 * slots - 1).bit_length()
+
+
+def map_bytes(blocks: int, workers: int) -> int:
+    """Bytes of a map that has voxels for so many bricks."""
+    slots = SLOTS_PER_BLOCK * blocks
+    return blocks * _BLOCK + slots * _SLOT + table_places(slots) * _PLACE + 12 + workers * (blocks + 1) * _MARKS
+
+
+def bricks_within(budget: int, workers: int) -> int:
+    """The largest number of blocks with which a map takes no more bytes than the budget."""
+    low, high = 0, budget // _BLOCK + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if map_bytes(middle, workers) <= budget else (low, middle)
+    return low
+
+
 @dataclass(frozen=True, kw_only=True)
 class SpatialConfig:
     """The brick octree (`embodmem.spatial`)."""
@@ -47,8 +75,9 @@ class SpatialConfig:
     """Upper clamp."""
     log_odds_occupied: float = 0.0
     """Above this a voxel counts as occupied, at or below it as free."""
-    capacity_bricks: int = 32768
-    """Bricks of 8x8x8 voxels in the pool: the bound on its memory (2.1 KiB a brick). A full pool refuses new ones."""
+    budget_mib: float = 128.0
+    """Memory that the map may take, MiB, reserved once: about 3.5 KiB for each brick of 8x8x8 voxels that are not all
+    alike. What is worth least goes to the file when there is no room for more."""
     half_life_s: float = 0.0
     """Log-odds halve when a voxel was not seen for so long, seconds; what fades away is unknown again. 0: nothing."""
     fade_in_view_only: bool = False
@@ -86,11 +115,16 @@ class SpatialConfig:
                 "spatial: wanted half_life_s, window_m, transient_s and settle_s >= 0 (0 turns the first three off), "
                 f"got {', '.join(map(str, times))}"
             )
-        if not 1 <= self.capacity_bricks <= 1 << 22 or self.threads < 1:
+        if not 0 < self.budget_mib <= 65536 or self.threads < 1 or self.capacity_bricks < 1:
             raise ConfigError(
-                f"spatial: wanted 1 <= capacity_bricks <= 2**22 and threads >= 1, got {self.capacity_bricks} "
-                f"and {self.threads}"
+                "spatial: wanted 0.005 <= budget_mib <= 65536 (room for one brick) and threads >= 1, got "
+                f"{self.budget_mib} and {self.threads}"
             )
+
+    @property
+    def capacity_bricks(self) -> int:
+        """How many bricks of voxels that are not all alike fit into the budget."""
+        return bricks_within(int(self.budget_mib * 2**20), self.threads)
 
 
 @dataclass(frozen=True, kw_only=True)

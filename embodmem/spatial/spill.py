@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from embodmem.spatial.octree import Bricks, Octree
 
-_AT_ONCE = 1024
+_AT_ONCE, _SCRATCH_MIB = 1024, 5.0
 
 RESERVE = 4
 """One in so many bricks of the pool is kept free for what the next view may show."""
@@ -95,7 +95,7 @@ class Spill:
         for start in range(0, len(keys), _AT_ONCE):
             part = keys[start : start + _AT_ONCE]
             bricks, spilled = self._read(part)
-            small = Octree(replace(self.octree.config, capacity_bricks=_AT_ONCE, device="cpu"))
+            small = Octree(replace(self.octree.config, budget_mib=_SCRATCH_MIB, device="cpu"))
             small.load_bricks(*bricks)
             gone += small.remove_box(lower, upper)
             left = small.bricks()

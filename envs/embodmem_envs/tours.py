@@ -107,7 +107,7 @@ def make_tours(n_objects: int, rows: int, n_tours: int, n_houses: int, seed: int
     """Drive the tours, each with a memory that is empty at its start; the same arguments give the same tours."""
     rng = np.random.default_rng([seed, 7])
     houses = [int(rng.integers(2**31)) for _ in range(n_houses)]
-    coarse = SpatialConfig(voxel_size_m=0.2, capacity_bricks=4096)
+    coarse = SpatialConfig(voxel_size_m=0.2, budget_mib=13.704)
     config = Config(spatial=coarse, scene=SceneConfig(min_sightings=1), encoder="hashing")
     made: list[tuple[NDArray[np.uint8], NDArray[np.float32], list[int], list[int]]] = []
     with EmbodiedMemory(config=config) as memory:

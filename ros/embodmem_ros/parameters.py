@@ -29,7 +29,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "memory.spatial.voxel_size_m": (0.005, 5.0),
     "memory.spatial.min_range_m": (0.0, 100.0),
     "memory.spatial.max_range_m": (0.1, 1000.0),
-    "memory.spatial.capacity_bricks": (1, 16_777_216),
+    "memory.spatial.budget_mib": (0.01, 65536.0),
     "memory.spatial.threads": (1, 256),
     "memory.scene.min_score": (0.0, 1.0),
     "memory.scene.min_sightings": (1, 10_000),

@@ -15,8 +15,10 @@ import numpy as np
 from PIL import Image
 
 from embodmem import EmbodiedMemory
+from embodmem.config import SpatialConfig
 from embodmem.datasets import open_dataset
 from embodmem.errors import (
+    CapacityError,
     ConfigError,
     DamagedMemory,
     DatasetError,
@@ -31,6 +33,8 @@ from embodmem.errors import (
     StampError,
     StoreError,
 )
+from embodmem.planning import DistanceField
+from embodmem.spatial.octree import Octree
 from embodmem.types import Detection, Event, Percept, Query
 from tests.embodmem.datasets.recordings import write_seven_scenes, write_tum
 from tests.embodmem.small import STEP_NS, look
@@ -154,6 +158,15 @@ def depth_with(value: float) -> np.ndarray:
 ask_other = ("ask", "other.mem", "where is the mug?")
 turned = np.diag([1.0, 1.1, 1.0, 1.0])
 F1 = "frame-000001"
+
+
+def mapped(percept: Percept) -> Octree:
+    """A map of its own of one view."""
+    octree = Octree(SpatialConfig(voxel_size_m=0.1, budget_mib=2.0))
+    octree.integrate(percept.depth, percept.camera, percept.T_world_sensor, percept.stamp_ns)
+    return octree
+
+
 CASES: dict[str, Case] = {
     # a recording
     "missing pose": Case(
@@ -352,6 +365,11 @@ CASES: dict[str, Case] = {
     ),
     "images without a camera": Case(
         lambda memory: memory.write(view(camera=None)), InvalidInput, "images came without a camera"
+    ),
+    "a distance field that is too small": Case(
+        lambda memory: DistanceField(mapped(view()), 0.5, capacity_bricks=1),
+        CapacityError,
+        r"distance field: wanted at most 1 bricks \(capacity_bricks\)",
     ),
     "view without a rotation": Case(
         lambda memory: memory.write(view(T_world_sensor=turned)), PoseError, "T_world_sensor: wanted a rotation"

@@ -21,7 +21,7 @@ from embodmem.types import Detection, Event, Percept, PinholeCamera
 
 CAMERA = PinholeCamera(width=64, height=48, fx=50.0, fy=50.0, cx=31.5, cy=23.5)
 CONFIG = Config(
-    spatial=SpatialConfig(voxel_size_m=0.1, capacity_bricks=1024, threads=1),
+    spatial=SpatialConfig(voxel_size_m=0.1, budget_mib=3.426, threads=1),
     episodic=EpisodicConfig(keyframe_distance_m=0.05, keep_depth=True),  # every view becomes a keyframe
     encoder="hashing",
 )

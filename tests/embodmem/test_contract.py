@@ -21,7 +21,7 @@ from embodmem.testing import check_memory
 from embodmem.types import Event, Memory, Percept, Query, Recall
 from embodmem.working import WorkingMemory
 
-SMALL = SpatialConfig(voxel_size_m=0.1, capacity_bricks=2048)
+SMALL = SpatialConfig(voxel_size_m=0.1, budget_mib=6.852)
 
 
 class Memories:

@@ -17,7 +17,7 @@ from tests.embodmem.spatial.scene_room import CAMERA, Box, eyes, percept, room
 from tests.embodmem.store.filled import check_file_indexes
 from tests.embodmem.store.test_disk import files_with
 
-CONFIG = Config(spatial=SpatialConfig(voxel_size_m=0.1, capacity_bricks=2048), encoder="hashing")
+CONFIG = Config(spatial=SpatialConfig(voxel_size_m=0.1, budget_mib=6.852), encoder="hashing")
 WORD = "xylophone"
 
 
@@ -286,7 +286,7 @@ def test_state(memory: EmbodiedMemory, path: Path) -> None:
         with pytest.raises(NotAMemory):
             other.load_state_dict({"file": np.zeros(100, np.uint8)})
         assert everything(other) == before
-    coarse = Config(spatial=SpatialConfig(voxel_size_m=0.2, capacity_bricks=2048), encoder="hashing")
+    coarse = Config(spatial=SpatialConfig(voxel_size_m=0.2, budget_mib=6.852), encoder="hashing")
     with EmbodiedMemory(config=coarse) as other:
         other.write(after(9, "told", "kept"))
         with pytest.raises(ConfigError, match=r"voxel_size_m.*0\.1 m, got 0\.2 m"):

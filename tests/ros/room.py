@@ -21,7 +21,7 @@ FRAMES = 12
 CAMERA_FRAME = "camera_optical_frame"
 MUG, BOOK = (-0.5, 0.9, 0.80), (0.4, 1.0, 0.78)
 T_BASE_CAMERA = pose_from_quat((0.1, 0.0, 1.2), (-0.5, 0.5, -0.5, 0.5))
-MEMORY = Config(encoder="hashing", spatial=SpatialConfig(voxel_size_m=0.05, capacity_bricks=4096))
+MEMORY = Config(encoder="hashing", spatial=SpatialConfig(voxel_size_m=0.05, budget_mib=13.704))
 TYPES = {
     "tf": "tf2_msgs/msg/TFMessage",
     "tf_static": "tf2_msgs/msg/TFMessage",

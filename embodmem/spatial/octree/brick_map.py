@@ -125,7 +125,7 @@ class BrickMap:
             if last_try:
                 raise InvalidInput(
                     f"bricks: wanted at most {blocks} that are not uniform and {slots_left} new ones "
-                    f"(spatial.capacity_bricks is {pool.blocks}), got {wanted} and {new}"
+                    f"(spatial.budget_mib has room for {pool.blocks}), got {wanted} and {new}"
                 )
             pool.free_unobserved()
 

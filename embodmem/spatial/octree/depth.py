@@ -62,6 +62,11 @@ class DepthIntegrator:
         # One bit a voxel of every block, for each worker.
         self._marks = wp.zeros((pool.launcher.workers, pool.blocks + 1, 16), dtype=wp.uint32, device=self._device)
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the marks, reserved once; buffers of the size of an image or of its bricks do not count."""
+        return int(self._marks.capacity)
+
     def integrate(self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: Pose, update: Any) -> None:
         """Add one image of checked shape and dtype; update is a `kernels_pool.Update`."""
         import warp as wp

@@ -59,10 +59,10 @@ class Octree(BrickMap):
     occupied above `config.log_odds_occupied`, else free. Depths of the octree: 0 is the root (2**24 voxels wide,
     centred on the origin of the world), 21 a brick, `MAX_DEPTH` = 24 a voxel.
 
-    `config.capacity_bricks` bricks can have voxels of their own; a brick whose voxels are all alike (most of free
-    space) takes none of them. When the pool is full, bricks in which nothing was observed yet are given back first;
-    after that, new bricks are refused and counted (`stats().refused_bricks`), and what is known keeps being updated:
-    the map never grows, and never drops what it holds by itself. `evict`, `decay` and `remove_box` make room.
+    `config.budget_mib` bounds how many bricks can have voxels of their own; a brick whose voxels are all alike (most of
+    free space) takes none of them. When the pool is full, bricks in which nothing was observed yet are given back
+    first; after that, new bricks are refused and counted (`stats().refused_bricks`), and what is known keeps being
+    updated: the map never grows, and never drops what it holds by itself. `evict`, `decay` and `remove_box` make room.
 
     One lock guards the map, so that any thread may read or write and sees a whole state.
 
@@ -248,8 +248,8 @@ class Octree(BrickMap):
                 bricks=len(values),
                 uniform_bricks=len(values) - blocks,
                 capacity_bricks=pool.blocks,
-                bytes=pool.nbytes,
-                bytes_in_use=pool.bytes_in_use,
+                bytes=pool.nbytes + self._depth.nbytes,
+                bytes_in_use=pool.bytes_in_use + self._depth.nbytes,
                 occupied_voxels=occupied,
                 free_voxels=int(np.count_nonzero(values <= self.config.log_odds_occupied)),
                 refused_bricks=pool.refused,

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.config import SLOTS_PER_BLOCK, table_places
 from embodmem.spatial.octree.keys import BRICK_VOXELS, EMPTY, LAST_TICK, TICK_NS, to_ticks
 from embodmem.spatial.octree.runtime import Launcher
 
@@ -14,9 +15,6 @@ Keys = NDArray[np.int64]
 Slots = NDArray[np.int32]
 Values = NDArray[np.float32]
 Ticks = NDArray[np.uint16]
-
-SLOTS_PER_BLOCK = 4
-"""Bricks in the table for each one that can have voxels of its own; most of free space is uniform."""
 
 _CHANGED, _BEING_SAVED = 1, 2
 _PER_SLOT = {
@@ -54,8 +52,8 @@ class BrickPool:
         self.capacity = slots = SLOTS_PER_BLOCK * blocks
         device = launcher.device
         self.struct = pool = kernels.Pool()
-        pool.table_keys = wp.full(_places(slots), EMPTY, dtype=wp.int64, device=device)
-        pool.table_slots = wp.empty(_places(slots), dtype=wp.int32, device=device)
+        pool.table_keys = wp.full(table_places(slots), EMPTY, dtype=wp.int64, device=device)
+        pool.table_slots = wp.empty(table_places(slots), dtype=wp.int32, device=device)
         for name, dtype in _PER_SLOT.items():
             setattr(pool, name, wp.empty(slots, dtype=wp.dtype_from_numpy(dtype), device=device))
         pool.rows = wp.empty((blocks, BRICK_VOXELS // 8), dtype=kernels.row8, device=device)
@@ -76,14 +74,15 @@ class BrickPool:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the pool, reserved once."""
-        return pool_bytes(self.blocks)
+        """Bytes of the pool's arrays, reserved once; an array over the memory of another does not count."""
+        names = ("table_keys", "table_slots", *_PER_SLOT, "rows", "seen_rows", "free_blocks", "counters")
+        return sum(int(getattr(self.struct, name).capacity) for name in names)
 
     @property
     def bytes_in_use(self) -> int:
-        """Bytes of blocks and slots that are taken; the hash table counts whole."""
-        blocks = (self.blocks - self.free_blocks) * _BYTES_PER_BLOCK
-        return blocks + self.used * _BYTES_PER_SLOT + _places(self.capacity) * _BYTES_PER_PLACE
+        """Bytes of blocks and slots that are taken; what does not depend on them counts whole."""
+        per_slot = sum(np.dtype(dtype).itemsize for dtype in _PER_SLOT.values())
+        return self.nbytes - self.free_blocks * 6 * BRICK_VOXELS - (self.capacity - self.used) * per_slot
 
     @property
     def refused(self) -> int:
@@ -276,18 +275,3 @@ class BrickPool:
     def _rebuild_table(self) -> None:
         self.struct.table_keys.fill_(EMPTY)
         self.launcher.run(self.kernels.fill_table, self.used, [self.struct])
-
-
-_BYTES_PER_BLOCK = 6 * BRICK_VOXELS + 4
-_BYTES_PER_SLOT = sum(np.dtype(dtype).itemsize for dtype in _PER_SLOT.values())
-_BYTES_PER_PLACE = 12
-
-
-def _places(slots: int) -> int:
-    return 1 << (2 * slots - 1).bit_length()
-
-
-def pool_bytes(blocks: int) -> int:
-    """Bytes of a pool whose bricks have this many blocks, counters included."""
-    slots = SLOTS_PER_BLOCK * blocks
-    return blocks * _BYTES_PER_BLOCK + slots * _BYTES_PER_SLOT + _places(slots) * _BYTES_PER_PLACE + 12

@@ -30,4 +30,4 @@ def put(octree, values, corner):
 
 def octree_of(values, corner=(0, 0, 0), size=0.1, capacity=512):
     """A map of log-odds (Z, Y, X), its first voxel at `corner` (x, y, z)."""
-    return put(Octree(SpatialConfig(voxel_size_m=size, capacity_bricks=capacity)), values, corner)
+    return put(Octree(SpatialConfig(voxel_size_m=size, budget_mib=capacity * 0.0036)), values, corner)

@@ -58,14 +58,14 @@ def test_a_map_grows_to_hold_points():
 
 
 def test_an_empty_map_has_no_cells():
-    octree = Octree(SpatialConfig(capacity_bricks=8))
+    octree = Octree(SpatialConfig(budget_mib=0.027))
     assert height_slice(octree, 0.0, 1.0).cells.shape == (0, 0)
     with pytest.raises(InvalidInput, match="z_low_m"):
         height_slice(octree, 1.0, 1.0)
 
 
 def test_a_map_that_is_too_large_is_refused():
-    octree = Octree(SpatialConfig(voxel_size_m=0.01, capacity_bricks=8))
+    octree = Octree(SpatialConfig(voxel_size_m=0.01, budget_mib=0.027))
     keys = np.array([0, (2**20 << 42) | (2**20 << 21) | 2**20], dtype=np.int64)
     octree.load_bricks(keys, np.full((2, 512), -1, np.float32), np.zeros(2, np.int64))
     with pytest.raises(InvalidInput, match="cells"):

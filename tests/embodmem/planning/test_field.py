@@ -141,7 +141,7 @@ def thinned(octree, rng):
 @pytest.mark.parametrize("unknown", ["free", "occupied"])
 @pytest.mark.parametrize("threads", [1, 3])
 def test_the_field_follows_a_camera(unknown, threads):
-    octree = Octree(SpatialConfig(voxel_size_m=SIZE, capacity_bricks=2048, threads=threads))
+    octree = Octree(SpatialConfig(voxel_size_m=SIZE, budget_mib=6.852, threads=threads))
     field = DistanceField(octree, 0.7, unknown)
     points = np.random.default_rng(0).uniform(-3, 3, (5000, 3))
     for stamp, T in enumerate(poses(5)):
@@ -296,7 +296,7 @@ def test_the_largest_radius():
 
 
 def test_updates_and_questions_from_many_threads():
-    octree = Octree(SpatialConfig(voxel_size_m=SIZE, capacity_bricks=2048))
+    octree = Octree(SpatialConfig(voxel_size_m=SIZE, budget_mib=6.852))
     field = DistanceField(octree, 0.5)
     points = np.random.default_rng(0).uniform(-2, 2, (5000, 3))
     wrong = []

@@ -90,7 +90,7 @@ def test_frontiers_between_two_heights(seed, low, thickness):
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_frontiers_of_a_room(threads):
-    octree = Octree(SpatialConfig(voxel_size_m=0.1, capacity_bricks=2048, threads=threads))
+    octree = Octree(SpatialConfig(voxel_size_m=0.1, budget_mib=6.852, threads=threads))
     octree.integrate(room_depth(CAMERA, poses(1)[0], holes=5), CAMERA, poses(1)[0], 0)
     got = check(octree, least=5)
     assert len(got) >= 1 and got.sizes[0] > 100
@@ -106,7 +106,7 @@ def test_an_open_side_points_outwards():
 
 
 def test_none_where_there_is_none_and_bad_input():
-    octree = Octree(SpatialConfig(capacity_bricks=8))
+    octree = Octree(SpatialConfig(budget_mib=0.027))
     got = frontiers(octree)
     assert len(got) == 0 and got.voxels.shape == got.centres.shape == got.places.shape == (0, 3)
     assert len(frontiers(octree_of(np.full((3, 3, 3), 1.0)))) == 0

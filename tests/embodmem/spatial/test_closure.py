@@ -20,7 +20,7 @@ from embodmem.types import Percept, PinholeCamera, Query
 from tests.embodmem.spatial.octree_reference import CAMERA, room_depth
 
 CONFIG = Config(
-    spatial=SpatialConfig(voxel_size_m=0.05, capacity_bricks=4096),
+    spatial=SpatialConfig(voxel_size_m=0.05, budget_mib=13.704),
     episodic=EpisodicConfig(keyframe_distance_m=0.01, keyframe_angle_rad=0.01, keep_depth=True),
     encoder="hashing",
 )
@@ -172,7 +172,7 @@ def test_without_depth_there_is_nothing_to_make_it_from(path: Path) -> None:
 
 
 def test_a_full_map_is_told(path: Path) -> None:
-    config = replace(CONFIG, spatial=replace(CONFIG.spatial, capacity_bricks=60))
+    config = replace(CONFIG, spatial=replace(CONFIG.spatial, budget_mib=0.202))
     with EmbodiedMemory(path, config=config) as memory:
         memory.write_batch(tour(5, moved=MOVED))
         before = all_of(memory)

@@ -19,7 +19,7 @@ from embodmem.spatial.octree.files.octomap_write import count_nodes, full_stream
 from embodmem.spatial.octree.keys import pack_keys, unpack_keys, voxel_offsets
 
 SIZE_M = 0.1
-CONFIG = SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=512)
+CONFIG = SpatialConfig(voxel_size_m=SIZE_M, budget_mib=1.714)
 Voxels = dict[tuple[int, int, int], float]
 
 
@@ -232,7 +232,7 @@ def test_a_damaged_byte_gives_an_error_or_a_map(tmp_path_factory, data) -> None:
     path = tmp_path_factory.mktemp("files") / "map.bt"
     path.write_bytes(bytes(content))
     try:
-        found, config = read_map(path, SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=4096))
+        found, config = read_map(path, SpatialConfig(voxel_size_m=SIZE_M, budget_mib=13.704))
     except InvalidInput as error:
         assert str(path) in str(error)
     else:
@@ -296,4 +296,4 @@ def test_a_large_leaf_becomes_bricks(tmp_path: Path) -> None:
     bricks = load_map(tmp_path / "map.bt").bricks()
     assert sorted(bricks.keys.tolist()) == sorted(pack_keys(cells).tolist()) and (bricks.log_odds == -2).all()
     with pytest.raises(InvalidInput, match="at most 4 bricks .* got 8"):
-        load_map(tmp_path / "map.bt", SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=4))
+        load_map(tmp_path / "map.bt", SpatialConfig(voxel_size_m=SIZE_M, budget_mib=0.014))

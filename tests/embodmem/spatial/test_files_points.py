@@ -15,7 +15,7 @@ from embodmem.spatial.octree.files import load_map, save_map, save_mesh
 from embodmem.spatial.octree.files.points import read_ply
 from embodmem.spatial.octree.surface import surface_mesh
 
-CONFIG = SpatialConfig(voxel_size_m=0.1, capacity_bricks=64)
+CONFIG = SpatialConfig(voxel_size_m=0.1, budget_mib=0.215)
 
 
 def some_map() -> Octree:
@@ -105,7 +105,7 @@ def test_foreign_and_damaged_files(content: bytes, words: str, tmp_path: Path) -
 def test_too_many_bricks(tmp_path: Path) -> None:
     save_map(some_map(), tmp_path / "map.ply")
     with pytest.raises(InvalidInput, match="at most 2 bricks .* got 3"):
-        load_map(tmp_path / "map.ply", SpatialConfig(voxel_size_m=0.1, capacity_bricks=2))
+        load_map(tmp_path / "map.ply", SpatialConfig(voxel_size_m=0.1, budget_mib=0.007))
 
 
 def test_a_mesh_file(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from embodmem.types import Percept, PinholeCamera
 STEP_NS = 10**9 // 10
 CAMERA = PinholeCamera(width=160, height=120, fx=130, fy=130, cx=80, cy=60)
 ROOM = np.array([3.02, 2.03, 1.52])  # no face of a voxel in a wall
-CONFIG = SpatialConfig(voxel_size_m=0.05, capacity_bricks=4096, max_range_m=7.0)
+CONFIG = SpatialConfig(voxel_size_m=0.05, budget_mib=13.704, max_range_m=7.0)
 
 
 def depth_of(T, boxes):

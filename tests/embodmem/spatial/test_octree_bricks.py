@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from embodmem.config import SpatialConfig
+from embodmem.config import SpatialConfig, map_bytes
 from embodmem.errors import ConfigError, InvalidInput
 from embodmem.geometry import check_pose, look_at
 from embodmem.spatial.octree import (
@@ -27,7 +27,7 @@ from embodmem.spatial.octree import (
 )
 from tests.embodmem.spatial.octree_reference import CAMERA, all_voxels, poses, room_depth
 
-CONFIG = SpatialConfig(voxel_size_m=0.1, capacity_bricks=2048)
+CONFIG = SpatialConfig(voxel_size_m=0.1, budget_mib=6.852)
 indices = st.integers(-(2**20), 2**20 - 1)
 
 
@@ -69,7 +69,7 @@ def test_keys_refuse_what_does_not_fit():
     st.floats(0.5, 4.5),
 )
 def test_what_the_camera_looks_at_is_occupied(eye, direction, distance):
-    octree = Octree(SpatialConfig(capacity_bricks=4096))
+    octree = Octree(SpatialConfig(budget_mib=13.704))
     forward = np.array(direction) / np.linalg.norm(direction)
     T = check_pose(look_at(eye, np.array(eye) + forward))
     octree.integrate(np.full(CAMERA.shape, distance, np.float32), CAMERA, T, 0)
@@ -119,7 +119,7 @@ def test_bounds_and_stats():
     assert stats.occupied_voxels == (bricks.log_odds > 0).sum()
     assert stats.free_voxels == (bricks.log_odds <= 0).sum()
     assert stats.bricks == len(bricks.keys) and stats.refused_bricks == 0
-    assert 2048 * 3072 < stats.bytes < 2048 * 3500 and 0 < stats.bytes_in_use < stats.bytes
+    assert 2048 * 3072 < stats.bytes < 2048 * 3600 and 0 < stats.bytes_in_use < stats.bytes
 
 
 def test_removed_boxes_are_unknown_and_the_rest_stays():
@@ -207,10 +207,10 @@ def test_save_and_load_is_exact():
 
 
 def test_bad_bricks_are_refused():
-    octree = Octree(SpatialConfig(capacity_bricks=2))
+    octree = Octree(SpatialConfig(budget_mib=0.007))
     keys, stamps = np.arange(3), np.zeros(3, np.int64)
     values = np.tile(np.linspace(-1, 1, 512, dtype=np.float32), (3, 1))
-    with pytest.raises(InvalidInput, match="capacity"):
+    with pytest.raises(InvalidInput, match="budget"):
         octree.load_bricks(keys, values, stamps)
     with pytest.raises(InvalidInput, match="distinct"):
         octree.load_bricks(keys[:2] * 0, values[:2], stamps[:2])
@@ -224,7 +224,7 @@ def test_bad_bricks_are_refused():
     np.testing.assert_array_equal(octree.bricks().log_odds, values[:2] + 1)
     uniform = np.arange(8), np.zeros((8, 512), np.float32), np.zeros(8, np.int64)
     octree.load_bricks(*uniform)  # bricks whose voxels are all alike need no room for voxels
-    with pytest.raises(InvalidInput, match="capacity"):
+    with pytest.raises(InvalidInput, match="budget"):
         octree.load_bricks(uniform[0] + 8, *uniform[1:])
 
 
@@ -266,7 +266,7 @@ def test_codec_is_compact_and_refuses_damage():
 
 
 def test_a_full_pool_refuses_new_bricks_and_keeps_the_old():
-    whole, small = filled(), Octree(SpatialConfig(voxel_size_m=0.1, capacity_bricks=40))
+    whole, small = filled(), Octree(SpatialConfig(voxel_size_m=0.1, budget_mib=0.137))
     for stamp, T in enumerate(poses()):
         small.integrate(room_depth(CAMERA, T, holes=5), CAMERA, T, stamp)
     stats = small.stats()
@@ -312,7 +312,7 @@ def test_one_writer_and_readers_see_whole_states():
         {"max_range_m": float("nan")},
         {"log_odds_hit": -1.0},
         {"log_odds_min": 1.0},
-        {"capacity_bricks": 0},
+        {"budget_mib": 0},
         {"threads": 0},
         {"device": "cuda:77"},
     ],
@@ -325,9 +325,9 @@ def test_bad_settings(change):
 def test_nothing_is_printed_even_when_kernels_are_compiled(tmp_path):
     code = """
 import numpy as np
-from embodmem.config import SpatialConfig
+from embodmem.config import SpatialConfig, map_bytes
 from embodmem.spatial.octree import Octree
-octree = Octree(SpatialConfig(capacity_bricks=64))
+octree = Octree(SpatialConfig(budget_mib=0.215))
 octree.log_odds(np.zeros((1, 3)))
 """
     done = subprocess.run(
@@ -365,3 +365,11 @@ def test_changed_since_names_the_bricks_whose_voxels_changed_state():
     assert len(flipped) >= 0.9 * changed.sum()
     octree.remove_box([0, 0, 0], [1, 1, 1])
     assert octree.changed_since(revision)[1].any()
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.floats(0.01, 40.0), st.integers(1, 3))
+def test_the_budget_is_exact(budget_mib, threads):
+    octree = Octree(SpatialConfig(budget_mib=budget_mib, threads=threads))
+    blocks = octree.config.capacity_bricks
+    assert octree.stats().bytes == map_bytes(blocks, threads) <= budget_mib * 2**20 < map_bytes(blocks + 1, threads)

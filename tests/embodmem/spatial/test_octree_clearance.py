@@ -24,7 +24,7 @@ def cluttered(seed, cells=((-2, 2), (-2, 2), (-1, 1)), known=0.9, solid=0.004):
     values[rng.random(values.shape) < solid] = 2.0
     holes = rng.random(len(grid)) < 0.4
     values[holes] = np.where(rng.random((int(holes.sum()), 512)) < 0.02, np.nan, values[holes])
-    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=512))
+    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, budget_mib=1.714))
     octree.load_bricks(pack_keys(grid), values, np.zeros(len(grid), np.int64))
     return octree
 

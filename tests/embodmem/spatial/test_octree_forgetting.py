@@ -12,7 +12,7 @@ from embodmem.spatial.octree import MAX_DEPTH, TICK_NS, Octree, unpack_keys
 from embodmem.types import PinholeCamera
 from tests.embodmem.spatial.octree_reference import CAMERA, all_voxels, poses, room_depth
 
-CONFIG = SpatialConfig(voxel_size_m=0.1, capacity_bricks=512)
+CONFIG = SpatialConfig(voxel_size_m=0.1, budget_mib=1.714)
 SECOND = 10**9
 
 
@@ -76,7 +76,7 @@ def test_last_seen_is_right_over_days_and_after_a_restart():
 
 def test_free_space_collapses_and_changes_nothing():
     """Bricks that became uniform answer as the same bricks with voxels of their own do."""
-    octree = Octree(SpatialConfig(voxel_size_m=0.02, capacity_bricks=4096))
+    octree = Octree(SpatialConfig(voxel_size_m=0.02, budget_mib=13.704))
     T = check_pose(look_at([0, 0, 0], [1, 0, 0]))
     for i in range(8):
         octree.integrate(wall(2.0), CAMERA, T, i * SECOND)

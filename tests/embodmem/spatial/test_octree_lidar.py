@@ -251,7 +251,7 @@ def test_a_scan_as_long_as_may_be_goes_by_the_plain_rule():
 
 
 def test_a_full_pool_keeps_what_it_holds():
-    small = Octree(config(capacity_bricks=8))
+    small = Octree(config(budget_mib=0.027))
     points, _ = room_scan(POSE, 3000)
     small.integrate_points(points, POSE, 0)
     stats = small.stats()

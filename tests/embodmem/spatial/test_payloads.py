@@ -225,7 +225,7 @@ def test_readers_in_other_threads_and_processes(store: Store, path: Path) -> Non
 def test_within_the_memory(path: Path) -> None:
     """Landmarks go with their records, nodes with their region, all with clear; the bytes leave the disk."""
     config = Config(
-        spatial=SpatialConfig(voxel_size_m=0.1, capacity_bricks=64),
+        spatial=SpatialConfig(voxel_size_m=0.1, budget_mib=0.215),
         payloads=PayloadConfig(dtype="float32"),
         encoder="hashing",
     )

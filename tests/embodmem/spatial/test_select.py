@@ -13,7 +13,7 @@ from embodmem.spatial.octree.select import in_box, in_sphere, nearest_occupied, 
 from tests.embodmem.spatial.octree_reference import CAMERA, all_voxels, poses, room_depth
 
 SIZE_M = 0.1
-EMPTY = Octree(SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=4))
+EMPTY = Octree(SpatialConfig(voxel_size_m=SIZE_M, budget_mib=0.014))
 
 
 def random_map(seed, solid=0.02):
@@ -21,7 +21,7 @@ def random_map(seed, solid=0.02):
     cells = np.unique(rng.integers(-3, 3, (20, 3)), axis=0)
     values = rng.choice(np.array([np.nan, -1.0, 2.0], np.float32), (len(cells), 512), p=[0.4, 0.6 - solid, solid])
     values[0] = -1.0
-    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=64))
+    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, budget_mib=0.215))
     octree.load_bricks(pack_keys(cells), values, np.zeros(len(cells), np.int64))
     return octree
 

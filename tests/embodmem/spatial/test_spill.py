@@ -12,8 +12,8 @@ from embodmem.types import Percept, Query
 from tests.embodmem.spatial.octree_reference import CAMERA, room_depth
 
 SECOND = 10**9
-SMALL = SpatialConfig(voxel_size_m=0.1, capacity_bricks=256, max_range_m=3.0)
-LARGE = SpatialConfig(voxel_size_m=0.1, capacity_bricks=4096, max_range_m=3.0)
+SMALL = SpatialConfig(voxel_size_m=0.1, budget_mib=0.857, max_range_m=3.0)
+LARGE = SpatialConfig(voxel_size_m=0.1, budget_mib=13.704, max_range_m=3.0)
 ROOMS = [np.array([10.0 * i, 0.0, 0.0]) for i in range(6)]
 
 
@@ -117,7 +117,7 @@ def test_a_region_is_forgotten_on_disk_too(which):
 
 
 def test_the_window_rolls_over_disk_and_map():
-    config = SpatialConfig(voxel_size_m=0.1, capacity_bricks=256, max_range_m=3.0, window_m=12.0)
+    config = SpatialConfig(voxel_size_m=0.1, budget_mib=0.857, max_range_m=3.0, window_m=12.0)
     memory = filled(config=config)
     keys = memory.state_dict()["keys"]
     centres = (np.array([(key >> 42) - (1 << 20) for key in keys.tolist()]) + 0.5) * 0.8
@@ -126,7 +126,7 @@ def test_the_window_rolls_over_disk_and_map():
 
 
 def test_what_waited_in_the_file_has_faded_meanwhile():
-    config = SpatialConfig(voxel_size_m=0.1, capacity_bricks=256, max_range_m=3.0, half_life_s=30.0)
+    config = SpatialConfig(voxel_size_m=0.1, budget_mib=0.857, max_range_m=3.0, half_life_s=30.0)
     memory = filled(config=config)
     out = memory._spill.within(ROOMS[0] - 1, ROOMS[0] + 1)
     assert len(out)
@@ -145,7 +145,7 @@ def test_what_waited_in_the_file_has_faded_meanwhile():
 
 
 def test_keep_alive_holds_over_a_restart(tmp_path):
-    config = SpatialConfig(voxel_size_m=0.1, capacity_bricks=1024, max_range_m=3.0, half_life_s=2.0)
+    config = SpatialConfig(voxel_size_m=0.1, budget_mib=3.426, max_range_m=3.0, half_life_s=2.0)
     memory = SpatialMemory(Store(tmp_path / "map.mem"), config)
     memory.keep_alive(ROOMS[0] - 3, ROOMS[0] + 3)
     for percept in looks(rooms=ROOMS[:2]):

@@ -20,7 +20,7 @@ def octree_of(inside, cells, known=lambda p: np.ones(len(p), bool)):
     centres = ((cells[:, None] * 8 + voxel_offsets()) + 0.5).reshape(-1, 3) * SIZE_M
     values = np.where(inside(centres), 2.0, -1.0).astype(np.float32)
     values[~known(centres)] = np.nan
-    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=2048))
+    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, budget_mib=6.852))
     octree.load_bricks(pack_keys(cells), values.reshape(len(cells), 512), np.zeros(len(cells), np.int64))
     return octree
 
@@ -93,7 +93,7 @@ def test_any_map_gives_a_closed_mesh(seed, solid):
     cells = np.unique(rng.integers(-2, 2, (6, 3)), axis=0) + rng.integers(-9, 9, 3)
     values = rng.choice(np.array([np.nan, -2.0, 0.0, 1e-6, 3.5], np.float32), (len(cells), 512)).copy()
     values[rng.random(values.shape) > solid] = -1.0
-    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=64))
+    octree = Octree(SpatialConfig(voxel_size_m=SIZE_M, budget_mib=0.215))
     octree.load_bricks(pack_keys(cells), values, np.zeros(len(cells), np.int64))
     mesh = surface_mesh(octree)
     directed = edges(mesh.triangles)
@@ -166,7 +166,7 @@ def test_a_thin_wall_that_is_free_on_both_sides():
 
 
 def test_an_empty_map_and_one_without_a_surface():
-    empty = Octree(SpatialConfig(voxel_size_m=SIZE_M, capacity_bricks=4))
+    empty = Octree(SpatialConfig(voxel_size_m=SIZE_M, budget_mib=0.014))
     free = octree_of(lambda p: np.zeros(len(p), bool), [[0, 0, 0]])
     for octree in (empty, free):
         assert surface_points(octree).points.shape == surface_mesh(octree).vertices.shape == (0, 3)

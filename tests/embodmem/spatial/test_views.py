@@ -19,7 +19,7 @@ from embodmem.types import Event, Percept, Query
 from tests.embodmem.spatial.scene_room import CAMERA, Box, percept, render
 
 CONFIG = Config(
-    spatial=SpatialConfig(voxel_size_m=0.05, capacity_bricks=8192),
+    spatial=SpatialConfig(voxel_size_m=0.05, budget_mib=27.407),
     episodic=EpisodicConfig(keyframe_distance_m=0.01),  # every view becomes a keyframe
     encoder="hashing",
 )

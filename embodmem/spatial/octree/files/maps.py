@@ -80,7 +80,7 @@ def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
 
     Raises:
         InvalidInput: The file is missing, foreign, damaged or truncated, has another voxel size than `config`, or
-            holds more than `config.capacity_bricks`.
+            holds more than fits into `config.budget_mib`.
     """
     path = Path(path)
     form = _format_of(path)

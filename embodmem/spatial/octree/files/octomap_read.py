@@ -140,7 +140,7 @@ def _bricks(leaves: _Leaves, name: str, capacity: int) -> tuple[NDArray[np.int64
     total = len(owners) + int(each.sum())
     if total > capacity:
         raise InvalidInput(
-            f"{name}: wanted at most {capacity} bricks (spatial.capacity_bricks), got {total} of 8x8x8 voxels"
+            f"{name}: wanted at most {capacity} bricks (spatial.budget_mib), got {total} of 8x8x8 voxels"
         )
     out = np.full((total, BRICK_VOXELS), np.nan, dtype=np.float32)
     for depth in range(BRICK_DEPTH, TREE_DEPTH + 1):

@@ -150,7 +150,7 @@ def bricks_of_points(
     index = voxels.astype(np.int64)
     keys, row = np.unique(pack_keys(index >> 3), return_inverse=True)
     if len(keys) > capacity:
-        raise InvalidInput(f"{name}: wanted at most {capacity} bricks (spatial.capacity_bricks), got {len(keys)}")
+        raise InvalidInput(f"{name}: wanted at most {capacity} bricks (spatial.budget_mib), got {len(keys)}")
     place = ((index[:, 2] & 7) * 8 + (index[:, 1] & 7)) * 8 + (index[:, 0] & 7)
     values = np.full((len(keys), BRICK_VOXELS), -np.inf, dtype=np.float32)
     np.maximum.at(values, (row.reshape(-1), place), odds)
