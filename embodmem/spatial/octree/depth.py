@@ -60,7 +60,9 @@ class DepthIntegrator:
         self._items = wp.empty(0, dtype=wp.int32, device=self._device)
         self._results = wp.empty(0, dtype=wp.uint64, device=self._device)
         # One bit a voxel of every block, for each worker.
-        self._marks = wp.zeros((pool.launcher.workers, pool.blocks + 1, 16), dtype=wp.uint32, device=self._device)
+        shape = (pool.launcher.workers, pool.blocks + 1)
+        self._marks = wp.zeros((*shape, 16), dtype=wp.uint32, device=self._device)
+        self._layers = wp.array(ptr=self._marks.ptr, shape=(*shape, 8), dtype=wp.uint64, device=self._device)
 
     @property
     def nbytes(self) -> int:
@@ -92,8 +94,8 @@ class DepthIntegrator:
         items = int(self._count.numpy()[0])
         self._mark(image, camera, T_world_camera, view)
         arrays = [pool.keys, pool.block, pool.rows, pool.seen_rows]
-        inputs = [*arrays, view, image, self._items, self._marks, update, self._results]
-        launcher.share(kernels.integrate_rows, items, 64, inputs)
+        inputs = [*arrays, view, image, self._items, self._layers, update, self._results]
+        launcher.share(kernels.integrate_rows, items, 8, inputs)
         self._pool.settle_rows(self._items[:items], self._results, update)
 
     def _upload(self, depth: NDArray[np.float32]) -> tuple[Any, Any]:

@@ -184,15 +184,6 @@ def wipe_marks(marks: wp.array3d(dtype=wp.uint32), block: int):
 
 
 @wp.func
-def marks_of_row(marks: wp.array3d(dtype=wp.uint32), block: int, row: int) -> int:
-    """The voxels of a row that hold a point, one bit each."""
-    found = wp.uint32(0)
-    for copy in range(marks.shape[0]):
-        found = found | marks[copy, block, row >> 2]
-    return int((found >> wp.uint32(8 * (row & 3))) & wp.uint32(0xFF))
-
-
-@wp.func
 def floor_int(x: float) -> int:
     """floor(x); `wp.floor` is a call out of the kernel on a CPU."""
     whole = int(x)
@@ -345,35 +336,48 @@ def integrate_rows(
     view: View,
     depth: wp.array(dtype=wp.float32),
     items: wp.array(dtype=wp.int32),
-    marks: wp.array3d(dtype=wp.uint32),
+    layers: wp.array3d(dtype=wp.uint64),
     update: Update,
     results: wp.array(dtype=wp.uint64),
     first: int,
     stride: int,
 ):
-    """Update one row of eight voxels a thread, 64 threads a brick; results (64 a brick) are those of `update_row`.
+    """Update a layer of eight rows of voxels a thread, 8 threads a brick; results (64 a brick) are of `update_row`.
 
-    It takes the arrays of the pool that it needs one by one: Warp copies a struct for every thread on a CPU.
+    It takes the arrays of the pool that it needs one by one: Warp copies a struct for every thread on a CPU. The rows
+    of a thread go in a loop that is not unrolled, so that what they share is computed once.
     """
     thread = wp.tid()
-    item = first + (thread >> 6) * stride
+    item = first + (thread >> 3) * stride
     slot = items[item]
-    row = thread & 63
-    change = row8()
-    if slot < 0:
+    whole = slot < 0
+    if whole:
         slot = ~slot
-        for i in range(8):
-            change[i] = view.miss
-    else:
-        at = unpack_key(keys[slot]) * 8 + wp.vec3i(0, row & 7, row >> 3) - view.base
-        h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
-        step = view.M * wp.vec3(1.0, 0.0, 0.0)
-        held = marks_of_row(marks, blocks[slot], row)
-        if held == 0 and outside(view, h, h + step * 7.0):
-            results[item * 64 + row] = wp.uint64(0)
-            return
-        change = sense_row(view, depth, h, step)
-        if held != 0:
+    block = blocks[slot]
+    z = thread & 7
+    at = unpack_key(keys[slot]) * 8 + wp.vec3i(0, 0, z) - view.base
+    h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
+    step = view.M * wp.vec3(1.0, 0.0, 0.0)
+    up = view.M * wp.vec3(0.0, 1.0, 0.0)
+    marked = wp.uint64(0)  # `layers` are the marks, a word for each layer of a brick
+    for copy in range(layers.shape[0]):
+        marked = marked | layers[copy, block, z]
+    count = wp.int32(8)
+    for y in range(count):
+        row = z * 8 + y
+        start = h + up * float(y)
+        result = wp.uint64(0)
+        change = row8()
+        if whole:
             for i in range(8):
-                change[i] = wp.where((held & (1 << i)) != 0, view.hit, change[i])
-    results[item * 64 + row] = update_row(rows, seen_rows, blocks[slot], row, change, update)
+                change[i] = view.miss
+            result = update_row(rows, seen_rows, block, row, change, update)
+        else:
+            held = int((marked >> wp.uint64(8 * y)) & wp.uint64(0xFF))
+            if held != 0 or not outside(view, start, start + step * 7.0):
+                change = sense_row(view, depth, start, step)
+                if held != 0:
+                    for i in range(8):
+                        change[i] = wp.where((held & (1 << i)) != 0, view.hit, change[i])
+                result = update_row(rows, seen_rows, block, row, change, update)
+        results[item * 64 + row] = result
