@@ -60,7 +60,7 @@ class NearestVoxels(NamedTuple):
 
 
 def in_box(octree: Octree, lower: ArrayLike, upper: ArrayLike, depth: int = MAX_DEPTH) -> Leaves:
-    """Leaves at a depth that a box touches. Only bricks that it touches are read.
+    """Leaves at a depth that a box touches. The work is that of the leaves at that depth.
 
     Args:
         octree: The map.
@@ -178,30 +178,30 @@ def _chosen(leaves: Leaves, mask: NDArray[np.bool_]) -> Leaves:
 
 
 def _at_depth(octree: Octree, lower: NDArray[np.float64], upper: NDArray[np.float64], depth: int) -> Leaves:
-    """Leaves in the bricks, or in the leaves of whole bricks, that a box touches."""
-    edge = max(1 << (MAX_DEPTH - depth), BRICK_EDGE)  # voxels along what is read whole
+    """Leaves at a depth of bricks or above it, from the level of that depth; below, those of the bricks touched."""
     size = octree.config.voxel_size_m
-    limit = BRICK_LIMIT * BRICK_EDGE // edge
-    first = np.floor(np.clip(lower / (edge * size), -limit, limit)).astype(np.int64)
-    last = np.floor(np.clip(upper / (edge * size), -limit, limit)).astype(np.int64)
-    side = BRICK_EDGE >> (MAX_DEPTH - depth) if depth > BRICK_DEPTH else 1
+    if depth <= BRICK_DEPTH:
+        level = octree.level(depth)
+        return Leaves(level.nodes, level.edge_m, level.high > octree.config.log_odds_occupied, level.has_unknown)
+    first, last = (
+        np.floor(np.clip(corner / (BRICK_EDGE * size), -BRICK_LIMIT, BRICK_LIMIT)).astype(np.int64)
+        for corner in (lower, upper)
+    )
+    side = BRICK_EDGE >> (MAX_DEPTH - depth)
     parts = []
     with octree._lock:
         keys = brick_keys(octree)
-        above = unpack_keys(keys) // (edge // BRICK_EDGE)
-        keys = keys[((above >= first) & (above <= last)).all(axis=1)]
+        bricks = unpack_keys(keys)
+        keys = keys[((bricks >= first) & (bricks <= last)).all(axis=1)]
         for begin in range(0, len(keys), _CHUNK):
             part = keys[begin : begin + _CHUNK]
             parts.append((np.repeat(unpack_keys(part), side**3, axis=0), *_reduce(octree, part, side)))
+    edge_m = size * (1 << (MAX_DEPTH - depth))
     if not parts:
         nothing = np.zeros(0, dtype=bool)
-        return Leaves(np.empty((0, 3), dtype=np.int64), size * (1 << (MAX_DEPTH - depth)), nothing, nothing)
+        return Leaves(np.empty((0, 3), dtype=np.int64), edge_m, nothing, nothing)
     cells, place, solid, known, holes = (np.concatenate(column) for column in zip(*parts, strict=True))
-    nodes = cells * side + place
-    if depth <= BRICK_DEPTH:
-        return _parents(nodes[known], solid[known], holes[known], depth, size)
-    edge_m = size * (1 << (MAX_DEPTH - depth))
-    return Leaves(nodes[known], edge_m, solid[known], holes[known])
+    return Leaves((cells * side + place)[known], edge_m, solid[known], holes[known])
 
 
 def _reduce(octree: Octree, keys: NDArray[np.int64], side: int) -> tuple[NDArray[Any], ...]:
@@ -215,15 +215,3 @@ def _reduce(octree: Octree, keys: NDArray[np.int64], side: int) -> tuple[NDArray
     solid = (values > octree.config.log_odds_occupied).any(axis=axes).reshape(-1)
     some, whole = (np.asarray(f(axis=axes)).reshape(-1) for f in (known.any, known.all))
     return np.tile(place, (len(keys), 1)), np.asarray(solid), some, ~whole
-
-
-def _parents(
-    bricks: NDArray[np.int64], solid: NDArray[np.bool_], holes: NDArray[np.bool_], depth: int, size: float
-) -> Leaves:
-    """Nodes of whole bricks at a depth above them."""
-    levels = BRICK_DEPTH - depth
-    keys, owner, count = np.unique(pack_keys(bricks >> levels), return_inverse=True, return_counts=True)
-    owner = owner.reshape(-1)
-    occupied = np.bincount(owner, weights=solid, minlength=len(keys)) > 0
-    unknown = (np.bincount(owner, weights=holes, minlength=len(keys)) > 0) | (count < 8**levels)
-    return Leaves(unpack_keys(keys), size * BRICK_EDGE * (1 << levels), occupied, unknown)
