@@ -34,7 +34,7 @@ def test_an_error_in_the_middle_leaves_every_index_as_it_was(path: Path) -> None
         number = records.add(record("sentence that is never kept", 3.0))
         records.replace(1, record("sentence that changes", 99.0, "changed"))
         records.remove([2, 3, 4])
-        db.execute("INSERT INTO brick VALUES (1, 2, x'00')")
+        db.execute("INSERT INTO brick VALUES (1, 2, x'00', NULL)")
         store.set_state("half", "way")
         store.advance("Someone", "", 5)
         assert [r.id for r in records.search(Query(text="never kept"), 1)] == [f"object:{number}"]
