@@ -57,7 +57,9 @@ class DepthIntegrator:
         self._fine: Any = None
         self._coarse: Any = None
         self._classes = wp.empty(0, dtype=wp.uint8, device=self._device)
+        self._spans = wp.empty(0, dtype=wp.vec2, device=self._device)
         self._items = wp.empty(0, dtype=wp.int32, device=self._device)
+        self._item_spans = wp.empty(0, dtype=wp.vec2, device=self._device)
         self._results = wp.empty(0, dtype=wp.uint64, device=self._device)
         # One bit a voxel of every block, for each worker.
         shape = (pool.launcher.workers, pool.blocks + 1)
@@ -81,20 +83,24 @@ class DepthIntegrator:
         lower, size = self._box(camera, T_world_camera, min(farthest, self._config.max_range_m))
         if min(size) <= 0:
             return
-        classes = self._room_for(size)
+        classes, spans = self._room_for(size)
         corner, extent = wp.vec3i(*lower), wp.vec3i(*size)
         rows = size[1] * size[2]
         launcher, kernels, pool = self._pool.launcher, self._kernels, self._pool.struct
         launcher.share(
-            kernels.classify_bricks, rows, 1, [view, corner, extent, self._fine, self._coarse, classes], worth=512
+            kernels.classify_bricks,
+            rows,
+            1,
+            [view, corner, extent, self._fine, self._coarse, classes, spans],
+            worth=512,
         )
         self._count.zero_()
-        claim = [pool, corner, extent, classes, self._config.log_odds_miss, update, self._marks]
-        launcher.run(kernels.claim_bricks, rows, [*claim, self._items, self._count])
+        claim = [pool, corner, extent, classes, spans, self._config.log_odds_miss, update, self._marks]
+        launcher.run(kernels.claim_bricks, rows, [*claim, self._items, self._item_spans, self._count])
         items = int(self._count.numpy()[0])
         self._mark(image, camera, T_world_camera, view)
         arrays = [pool.keys, pool.block, pool.rows, pool.seen_rows]
-        inputs = [*arrays, view, image, self._items, self._layers, update, self._results]
+        inputs = [*arrays, view, image, self._items, self._item_spans, self._layers, update, self._results]
         launcher.share(kernels.integrate_rows, items, 8, inputs)
         self._pool.settle_rows(self._items[:items], self._results, update)
 
@@ -183,13 +189,17 @@ class DepthIntegrator:
         upper = np.minimum(np.floor(world.max(axis=0) / edge), BRICK_LIMIT - 1).astype(np.int64)
         return lower.tolist(), (upper - lower + 1).tolist()
 
-    def _room_for(self, size: list[int]) -> Any:
-        """A (rows, columns) piece of the buffer of classes; also makes room for the list of bricks."""
+    def _room_for(self, size: list[int]) -> tuple[Any, Any]:
+        """(rows, columns) pieces of the buffers of classes and spans; also makes room for the list of bricks."""
         import warp as wp
 
         rows, columns = size[1] * size[2], size[0]
         if self._items.shape[0] < rows * columns:
             self._classes = wp.empty(2 * rows * columns, dtype=wp.uint8, device=self._device)
+            self._spans = wp.empty(2 * rows * columns, dtype=wp.vec2, device=self._device)
             self._items = wp.empty(2 * rows * columns, dtype=wp.int32, device=self._device)
+            self._item_spans = wp.empty(2 * rows * columns, dtype=wp.vec2, device=self._device)
             self._results = wp.empty(64 * self._items.shape[0], dtype=wp.uint64, device=self._device)
-        return wp.array(ptr=self._classes.ptr, shape=(rows, columns), dtype=wp.uint8, device=self._device)
+        shape = (rows, columns)
+        classes = wp.array(ptr=self._classes.ptr, shape=shape, dtype=wp.uint8, device=self._device)
+        return classes, wp.array(ptr=self._spans.ptr, shape=shape, dtype=wp.vec2, device=self._device)

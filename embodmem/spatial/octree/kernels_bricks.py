@@ -18,6 +18,7 @@ from embodmem.spatial.octree.kernels_pool import (
     is_known,
     read_tick,
     read_voxel,
+    release,
     unpack_key,
 )
 
@@ -73,16 +74,14 @@ def settle_rows(pool: Pool, update: Update, items: wp.array(dtype=wp.int32), row
                 pool.flipped[slot] = pool.revision
         if whole:
             collapse(pool, slot)
+    elif slot >= 0 and pool.last_seen[slot] < wp.int64(0):  # nothing was ever observed in it: it needs no block
+        release(pool, slot)
 
 
 @wp.kernel
 def release_slots(pool: Pool, slots: wp.array(dtype=wp.int32)):
     """Give back the blocks of bricks that are about to be freed."""
-    slot = slots[wp.tid()]
-    block = pool.block[slot]
-    if block >= 0:
-        pool.free_blocks[wp.atomic_add(pool.counters, 2, 1)] = block
-        pool.block[slot] = -1
+    release(pool, slots[wp.tid()])
 
 
 @wp.kernel

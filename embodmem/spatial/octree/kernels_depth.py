@@ -38,6 +38,7 @@ SKIP = wp.constant(wp.uint8(0))
 PROJECT = wp.constant(wp.uint8(1))
 ALL_FREE = wp.constant(wp.uint8(2))
 NOTHING = wp.constant(1.0e30)
+SLACK = wp.constant(1.0e-3)  # m; more than rounding moves a voxel along the optical axis
 NOWHERE = wp.constant(-(1 << 30))
 
 
@@ -114,17 +115,22 @@ def tile_range(tiles: wp.array2d(dtype=wp.vec2i), size: int, left: int, top: int
 
 
 @wp.func
-def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: wp.array2d(dtype=wp.vec2i)) -> wp.uint8:
-    """Whether a brick whose centre projects to h can be touched, and whether all of it is seen through."""
+def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: wp.array2d(dtype=wp.vec2i)):
+    """Whether a brick whose centre projects to h can be touched, and whether all of it is seen through.
+
+    Also the nearest and farthest depth of the pixels that its voxels project to; the nearest is 0 where one has no
+    return or lies outside of the image.
+    """
+    none = wp.vec2(0.0, 0.0)
     width, height = float(view.width), float(view.height)
     nearest, farthest = h[2] - view.extent[2], h[2] + view.extent[2]
     right, bottom = width * h[2] - h[0], height * h[2] - h[1]
     if farthest <= 0.0 or nearest > view.far_m:
-        return SKIP
+        return SKIP, none
     if h[0] + view.extent[0] < 0.0 or h[1] + view.extent[1] < 0.0:
-        return SKIP
+        return SKIP, none
     if right + view.extent_right < 0.0 or bottom + view.extent_bottom < 0.0:
-        return SKIP
+        return SKIP, none
     # The rectangle around the eight corners; all of the image where the brick reaches behind the camera.
     low, high = wp.vec2(0.0, 0.0), wp.vec2(width - 1.0, height - 1.0)
     if nearest > 1.0e-3:
@@ -137,7 +143,7 @@ def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: w
         low = wp.max(low, wp.vec2(0.0, 0.0))
         high = wp.min(high, wp.vec2(width - 1.0, height - 1.0))
         if low[0] > high[0] + 1.0 or low[1] > high[1] + 1.0:
-            return SKIP
+            return SKIP, none
         low = wp.min(low, high)
     x0, y0, x1, y1 = int(low[0]), int(low[1]), int(high[0]), int(high[1])
     depth = wp.vec2()
@@ -146,12 +152,12 @@ def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: w
     else:
         depth = tile_range(coarse, TILE * COARSE, x0, y0, x1, y1)
     if depth[1] < view.near_m or nearest > depth[1]:
-        return SKIP
+        return SKIP, none
     inside = nearest > 1.0e-3 and h[0] >= view.extent[0] and h[1] >= view.extent[1]
     inside = inside and right > view.extent_right and bottom > view.extent_bottom
     if inside and farthest < depth[0] and farthest <= view.far_m:
-        return ALL_FREE
-    return PROJECT
+        return ALL_FREE, depth
+    return PROJECT, wp.vec2(wp.where(inside, depth[0], 0.0), depth[1])
 
 
 @wp.kernel
@@ -162,17 +168,20 @@ def classify_bricks(
     fine: wp.array2d(dtype=wp.vec2i),
     coarse: wp.array2d(dtype=wp.vec2i),
     classes: wp.array2d(dtype=wp.uint8),
+    spans: wp.array2d(dtype=wp.vec2),
     first: int,
     stride: int,
 ):
-    """Classes (size.z * size.y, size.x) of the bricks of a box; one row along x a thread."""
+    """Classes and spans of depth (size.z * size.y, size.x) of the bricks of a box; one row along x a thread."""
     row = first + wp.tid() * stride
     y, z = lower[1] + row % size[1], lower[2] + row // size[1]
     i = wp.vec3i(lower[0] * 8, y * 8, z * 8) - view.base
     h = view.M * (wp.vec3(float(i[0]), float(i[1]), float(i[2])) + wp.vec3(3.5, 3.5, 3.5)) + view.b
     step = view.M * wp.vec3(8.0, 0.0, 0.0)
     for x in range(size[0]):
-        classes[row, x] = classify(view, h + step * float(x), fine, coarse)
+        kind, span = classify(view, h + step * float(x), fine, coarse)
+        classes[row, x] = kind
+        spans[row, x] = span
 
 
 @wp.func
@@ -261,13 +270,15 @@ def claim_bricks(
     lower: wp.vec3i,
     size: wp.vec3i,
     classes: wp.array2d(dtype=wp.uint8),
+    spans: wp.array2d(dtype=wp.vec2),
     miss: float,
     update: Update,
     marks: wp.array3d(dtype=wp.uint32),
     items: wp.array(dtype=wp.int32),
+    item_spans: wp.array(dtype=wp.vec2),
     count: wp.array(dtype=wp.int32),
 ):
-    """List the bricks to visit as slots, ~slot where all of it is free; one row of `classes` a thread.
+    """List the bricks to visit as slots, ~slot where all of it is free, and their spans; one row of `classes` a thread.
 
     A brick that is uniform and stays so is done with here. Wipes the marks of the bricks that are listed.
     """
@@ -285,7 +296,9 @@ def claim_bricks(
                         slot = ~slot
                     else:
                         wipe_marks(marks, pool.block[slot])
-                    items[wp.atomic_add(count, 0, 1)] = slot
+                    item = wp.atomic_add(count, 0, 1)
+                    items[item] = slot
+                    item_spans[item] = spans[row, x]
 
 
 @wp.func
@@ -336,6 +349,7 @@ def integrate_rows(
     view: View,
     depth: wp.array(dtype=wp.float32),
     items: wp.array(dtype=wp.int32),
+    spans: wp.array(dtype=wp.vec2),
     layers: wp.array3d(dtype=wp.uint64),
     update: Update,
     results: wp.array(dtype=wp.uint64),
@@ -362,6 +376,8 @@ def integrate_rows(
     marked = wp.uint64(0)  # `layers` are the marks, a word for each layer of a brick
     for copy in range(layers.shape[0]):
         marked = marked | layers[copy, block, z]
+    span = spans[item]
+    free_to = wp.min(span[0] - view.margin_m - SLACK, view.far_m)
     count = wp.int32(8)
     for y in range(count):
         row = z * 8 + y
@@ -374,10 +390,17 @@ def integrate_rows(
             result = update_row(rows, seen_rows, block, row, change, update)
         else:
             held = int((marked >> wp.uint64(8 * y)) & wp.uint64(0xFF))
-            if held != 0 or not outside(view, start, start + step * 7.0):
+            idle = wp.bool(False)
+            near, far = wp.min(start[2], start[2] + 7.0 * step[2]), wp.max(start[2], start[2] + 7.0 * step[2])
+            if span[0] > 0.0 and far < free_to:  # in front of all that its pixels see
+                for i in range(8):
+                    change[i] = view.miss
+            elif near <= span[1] + view.half_m + SLACK and not outside(view, start, start + step * 7.0):
                 change = sense_row(view, depth, start, step)
-                if held != 0:
-                    for i in range(8):
-                        change[i] = wp.where((held & (1 << i)) != 0, view.hit, change[i])
+            else:
+                idle = held == 0  # behind all that its pixels see, or out of the image
+            if not idle:
+                for i in range(8):
+                    change[i] = wp.where((held & (1 << i)) != 0, view.hit, change[i])
                 result = update_row(rows, seen_rows, block, row, change, update)
         results[item * 64 + row] = result

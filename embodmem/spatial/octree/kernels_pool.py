@@ -267,6 +267,15 @@ def add_to_all(pool: Pool, slot: int, change: float, update: Update):
 
 
 @wp.func
+def release(pool: Pool, slot: int):
+    """Give a brick's block back; what stood in it is gone."""
+    block = pool.block[slot]
+    if block >= 0:
+        pool.free_blocks[wp.atomic_add(pool.counters, 2, 1)] = block
+        pool.block[slot] = -1
+
+
+@wp.func
 def collapse(pool: Pool, slot: int) -> bool:
     """Give a brick's block back where all its voxels hold the same value and were last seen at the same time."""
     block = pool.block[slot]
@@ -284,6 +293,5 @@ def collapse(pool: Pool, slot: int) -> bool:
             return False
     pool.value[slot] = value
     pool.seen[slot] = tick
-    pool.block[slot] = -1
-    pool.free_blocks[wp.atomic_add(pool.counters, 2, 1)] = block
+    release(pool, slot)
     return True
