@@ -78,10 +78,10 @@ class SpatialMemory:
         from embodmem.spatial.octree import Octree
 
         octree = Octree(self.config)
-        self._spill = Spill(octree, self.store)
+        self._keep_alive = [(low, high) for low, high in self.store.get_state("keep_alive") or ()]
+        self._spill = Spill(octree, self.store, self._keep_alive)
         self._spill.open()
         octree.decayed_ns = self.store.get_state("map_decayed_ns")
-        self._keep_alive = [(low, high) for low, high in self.store.get_state("keep_alive") or ()]
         self.layers = None
         if self.config.transient_s > 0:
             self.layers = Layers(octree, self.config.settle_s, self.config.transient_s)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import sqlite3
 
     from embodmem.spatial.octree import Bricks, Octree
+    from embodmem.spatial.octree.forgetting import Box
 
 _AT_ONCE, _SCRATCH_MIB = 1024, 5.0
 
@@ -30,11 +31,13 @@ class Spill:
     Args:
         octree: The map.
         store: The memory's file.
+        keep_alive: Boxes (lower (3,), upper (3,)) in the world, metres, in which nothing fades.
     """
 
-    def __init__(self, octree: Octree, store: Store) -> None:
+    def __init__(self, octree: Octree, store: Store, keep_alive: Sequence[Box] = ()) -> None:
         self.octree = octree
         self.store = store
+        self.keep_alive = keep_alive
         self.keys: NDArray[np.int64] = np.empty(0, np.int64)  # sorted
         self._pending: dict[int, tuple[int, bytes, int]] = {}  # rows taken out of the map and not yet written
 
@@ -51,7 +54,7 @@ class Spill:
         capacity = self.octree.config.capacity_bricks
         fits = np.cumsum(mixed) <= (capacity - capacity // RESERVE if mixed.sum() > capacity else capacity)
         fits &= np.arange(len(keys)) < 4 * capacity
-        self._load(keys[fits])
+        self.octree.load_bricks(*self._read(keys[fits])[0])
         self.keys = np.sort(keys[~fits])
 
     def make_room(self, T_world_sensor: NDArray[np.float64], now_ns: int) -> None:
@@ -69,12 +72,14 @@ class Spill:
         keys = keys[: self.octree.room]
         if len(keys) == 0:
             return
-        spilled = self._load(keys)
+        bricks, spilled = self._read(keys)
+        self.octree.load_bricks(*bricks)
         self.keys = np.setdiff1d(self.keys, keys)
-        half_life_s = self.octree.config.half_life_s
-        if half_life_s > 0 and now_ns is not None:
+        config = self.octree.config
+        # What fades only in view has not faded while it was out of the map.
+        if config.half_life_s > 0 and not config.fade_in_view_only and now_ns is not None:
             for since in np.unique(spilled).tolist():
-                self.octree.fade(keys[spilled == since], since, now_ns, half_life_s)
+                self.octree.fade(bricks.keys[spilled == since], since, now_ns, config.half_life_s, self.keep_alive)
 
     def within(self, lower: ArrayLike, upper: ArrayLike) -> NDArray[np.int64]:
         """Keys of spilled bricks that touch a box, corners (3,) in the world, metres."""
@@ -132,11 +137,6 @@ class Spill:
         for key, seen, blob in zip(bricks.keys.tolist(), bricks.last_seen_ns.tolist(), blobs, strict=True):
             self._pending[key] = (seen, blob, now_ns)
         self.keys = np.union1d(self.keys, bricks.keys)
-
-    def _load(self, keys: NDArray[np.int64]) -> NDArray[np.int64]:
-        bricks, spilled = self._read(keys)
-        self.octree.load_bricks(*bricks)
-        return spilled
 
     def _read(self, keys: NDArray[np.int64]) -> tuple[Bricks, NDArray[np.int64]]:
         """Bricks of the file, and when each was taken out of the map (N,), ns; 0 where it was not."""

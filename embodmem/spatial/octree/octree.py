@@ -296,11 +296,22 @@ class Octree(BrickMap):
             self._pool.struct.revision += 1
         return freed
 
-    def fade(self, keys: NDArray[np.int64], since_ns: int, now_ns: int, half_life_s: float, least: float = 0.1) -> None:
+    def fade(
+        self,
+        keys: NDArray[np.int64],
+        since_ns: int,
+        now_ns: int,
+        half_life_s: float,
+        keep: Sequence[Box] = (),
+        least: float = 0.1,
+    ) -> None:
         """Let single bricks catch up with what the others faded since a time; see `decay`."""
         with self._lock:
-            slots = self._pool.find(np.asarray(keys, dtype=np.int64))
-            forgetting.decay(self._pool, slots[slots >= 0], since_ns, now_ns, half_life_s, least)
+            slots = np.intersect1d(
+                self._pool.find(np.asarray(keys, dtype=np.int64)),
+                forgetting.select(self._pool, self.config.voxel_size_m, keep),
+            )
+            forgetting.decay(self._pool, slots, since_ns, now_ns, half_life_s, least)
             self._pool.struct.revision += 1
 
     def keep_within(self, lower: ArrayLike, upper: ArrayLike) -> int:

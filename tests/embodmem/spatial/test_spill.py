@@ -158,3 +158,21 @@ def test_keep_alive_holds_over_a_restart(tmp_path):
     left = memory.octree.occupied()[0]
     near = [int((np.abs(left - room) < 3).all(axis=1).sum()) for room in (ROOMS[0], ROOMS[1], ROOMS[4])]
     assert near[0] > 100 and near[1] == 0 and near[2] > 100
+
+
+@pytest.mark.parametrize("how", ["keep_alive", "fade_in_view_only"])
+def test_what_is_exempt_has_not_faded_in_the_file_either(how):
+    capacity = SMALL.budget_mib
+    config = SpatialConfig(
+        voxel_size_m=0.1, budget_mib=capacity, max_range_m=3.0, half_life_s=2.0, fade_in_view_only=how != "keep_alive"
+    )
+    memory = SpatialMemory(Store(None), config)
+    if how == "keep_alive":
+        memory.keep_alive(ROOMS[0] - 3, ROOMS[0] + 3)
+    for percept in looks():
+        memory.write(percept)
+    bricks, spilled = memory._spill._read(memory._spill.within(ROOMS[0] - 1, ROOMS[0] + 1))
+    assert len(bricks.keys) and (spilled > 0).all()
+    memory.load(ROOMS[0] - 1, ROOMS[0] + 1)
+    points = points_of(bricks)
+    np.testing.assert_array_equal(memory.octree.log_odds(points), bricks.log_odds.ravel())
