@@ -279,7 +279,7 @@ def test_another_encoder_writes_all_vectors_anew(path: Path) -> None:
 
 
 def test_threads_encode_at_once(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("embodmem.index.records.HELD_TEXTS", 8)
+    monkeypatch.setattr("embodmem.index.search.HELD_TEXTS", 8)
     errors: list[BaseException] = []
 
     def work(seed: int) -> None:
