@@ -168,7 +168,7 @@ class EpisodicMemory(RecordMemory):
         T = event.T_world_body
         if position is None and T is not None:
             position = T[:3, 3]
-        data: dict[str, Any] = {"objects": list(event.objects), "outcome": event.outcome, "source": event.source}
+        data: dict[str, Any] = {"objects": list(event.objects), "outcome": event.outcome}
         if event.reward is not None:
             data["reward"] = event.reward
         if T is not None:
@@ -183,6 +183,7 @@ class EpisodicMemory(RecordMemory):
                 last_ns=event.stamp_ns if event.until_ns is None else event.until_ns,
                 text=event.text,
                 agent=event.agent,
+                source=event.source,
                 position=position,
                 tags=(*event.objects, place),
                 evidence=evidence,

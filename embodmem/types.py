@@ -266,6 +266,7 @@ class Query:
         labels: Keep what bears one of these labels.
         agent: Keep what this agent saw or did.
         ids: Keep these ids.
+        sources: Keep what one of these sources says (an event's `source`, and the facts that rest on it).
     """
 
     text: str | None = None
@@ -278,9 +279,10 @@ class Query:
     labels: tuple[str, ...] = ()
     agent: str | None = None
     ids: tuple[str, ...] = ()
+    sources: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for name in ("kinds", "labels", "ids"):
+        for name in ("kinds", "labels", "ids", "sources"):
             value = getattr(self, name)
             if isinstance(value, str):
                 raise InvalidInput(f"query: wanted {name} as a tuple of strings, got the string {value!r}")

@@ -67,7 +67,7 @@ def event_numbers(db: sqlite3.Connection, what: EventSearch) -> list[int]:
         sql, given = _one_of("subkind", what.without)
         either((f"NOT {sql}", given))
     if what.own:
-        terms.append("ifnull(json_extract(data, '$.source'), '') != 'user'")
+        terms.append("source != 'user'")
     begin, end = what.between_ns or (None, None)
     if begin is not None:
         either(("last_ns >= ?", (begin,)))

@@ -31,7 +31,7 @@ def is_open(query: Query) -> bool:
     """
     begin, end = query.between_ns or (None, None)
     unset = (query.text, query.radius_m, query.within, begin, end, query.agent)
-    return all(value is None for value in unset) and not (query.kinds or query.labels or query.ids)
+    return all(value is None for value in unset) and not (query.kinds or query.labels or query.ids or query.sources)
 
 
 def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[Any]]:
@@ -61,6 +61,8 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
     if query.ids:
         terms.append(one_of("id", tuple(row_id(record_id) for record_id in query.ids)))
         terms.append(one_of("kind || ':' || id", query.ids))
+    if query.sources:
+        terms.append(one_of("source", query.sources))
     if query.agent is not None:
         terms.append("agent = ?")
         values.append(query.agent)

@@ -29,6 +29,7 @@ class Record:
         text: It in words; goes to the word index and the encoder.
         subkind: An event's own kind.
         agent: Whose it is.
+        source: Who says so; "" for what was perceived.
         position: (3,) metres in the world, or None.
         box: (2, 3) lower and upper corner; None takes the position as a point.
         tags: Labels and ids by which label filters find it, its label always included.
@@ -43,6 +44,7 @@ class Record:
     text: str = ""
     subkind: str = ""
     agent: str = ""
+    source: str = ""
     position: NDArray[np.float64] | None = None
     box: NDArray[np.float64] | None = None
     tags: Iterable[str] = ()
@@ -58,6 +60,7 @@ class Record:
             "kind": self.kind,
             "subkind": self.subkind,
             "agent": self.agent,
+            "source": self.source,
             "label": self.label,
             "text": self.text,
             "first_ns": int(self.first_ns),

@@ -26,7 +26,7 @@ CHANNEL_DEPTH = 200
 HELD_TEXTS = 2048
 """How many texts keep their vector in RAM."""
 
-_COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent"
+_COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source"
 
 
 class Search:
@@ -174,12 +174,14 @@ class Search:
         for number, ref in links:
             evidence.setdefault(number, []).append(ref)
         found = {}
-        for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent in rows:
+        for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source in rows:
             extra = json.loads(data)
             if subkind:
                 extra["kind"] = subkind
             if agent:
                 extra["agent"] = agent
+            if source:
+                extra["source"] = source
             found[number] = Recall(
                 kind=kind,
                 id=f"{kind}:{number}",

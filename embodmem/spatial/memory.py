@@ -225,7 +225,9 @@ class SpatialMemory:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
         if isinstance(query, str) or (query.near is None and query.within is None):
             return []
-        filtered = query.labels or query.ids or query.agent is not None or query.text or query.between_ns
+        filtered = (
+            query.labels or query.ids or query.sources or query.agent is not None or query.text or query.between_ns
+        )
         if filtered or (query.kinds and "surface" not in query.kinds):
             return []
         centres, edge_m = self.octree.occupied()

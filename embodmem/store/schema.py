@@ -120,7 +120,17 @@ ALTER TABLE brick ADD COLUMN spilled_ns INTEGER;
 CREATE TABLE transient (key INTEGER PRIMARY KEY, born BLOB NOT NULL);  -- when each voxel of a brick appeared, ns
 """
 
-STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES, _LAYERS)
+_SOURCES = """
+ALTER TABLE record ADD COLUMN source TEXT NOT NULL DEFAULT '';      -- who says so
+UPDATE record SET source = ifnull(json_extract(data, '$.source'), '') WHERE kind = 'event';
+CREATE INDEX record_source ON record (source) WHERE source != '';
+-- What is kept apart, with live = 0, until someone vouches for it.
+CREATE TABLE quarantine (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    since_ns INTEGER NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE trust (source TEXT PRIMARY KEY, good REAL NOT NULL, bad REAL NOT NULL) WITHOUT ROWID;
+"""
+
+STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES, _LAYERS, _SOURCES)
 """Step i leads from version i to version i + 1."""
 
 VERSION = len(STEPS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embodmem.errors import MemoryInUse, ReadOnlyMemory, StampError, StoreError
+from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.schema import migrate
 
@@ -58,9 +59,12 @@ class Store:
         self._mutex = threading.RLock()
         self._depth = 0
         self._save_due: int | None = None  # the log still has to be moved into the file, waiting so many ms for readers
+        self._traces = False  # what was removed may still stand between the rows of the file
+        self._raw: RawFile | None = None
         self._owner: int | None = None
         self._local = threading.local()
         self._idle: list[sqlite3.Connection] = []  # readers that no thread uses now
+        self._lent = 0
         self._idle_lock = threading.Lock()
         self._version_reader: sqlite3.Connection | None = None
         self._closed = False
@@ -70,6 +74,7 @@ class Store:
             check_file(self.path, check_below_mib, writable=False)
         else:
             self._open_for_writing(mode, check_below_mib)
+        self._raw = RawFile.join(self.path)
 
     def _open_for_writing(self, mode: Mode, check_below_mib: int) -> None:
         from filelock import FileLock, Timeout
@@ -182,6 +187,7 @@ class Store:
         with self._idle_lock:
             if self._closed:
                 raise StoreError(f"{self.path}: the memory is closed")
+            self._lent += 1
             if self._idle:
                 return self._idle.pop()
         return connect(self.path, writable=False)
@@ -190,10 +196,21 @@ class Store:
         if reader.in_transaction:
             reader.execute("ROLLBACK")
         with self._idle_lock:
+            self._lent -= 1
             if not self._closed:
                 self._idle.append(reader)
                 return
         reader.close()
+        self._leave_raw()
+
+    def _leave_raw(self) -> None:
+        """After the last connection of a closed store."""
+        with self._idle_lock:
+            raw = self._raw
+            if raw is None or self._lent:
+                return
+            self._raw = None
+        raw.leave()
 
     def foreign_version(self) -> int:
         """A number that is another one whenever another process has written; always 0 while this one is the writer."""
@@ -271,6 +288,11 @@ class Store:
             finally:
                 self._writer.execute(f"PRAGMA busy_timeout = {BUSY_MS}")
         self._save_due = 0 if busy else None
+        if self._traces and not busy and self._raw is not None:
+            with self._as_store_error("clear what was removed"):
+                self._writer.execute("PRAGMA shrink_memory")  # pages held in RAM would bring their gaps back
+                self._raw.clear_gaps(self._writer.execute("PRAGMA page_size").fetchone()[0])
+            self._traces = False
 
     @contextmanager
     def _as_store_error(self, aim: str) -> Iterator[None]:
@@ -316,6 +338,7 @@ class Store:
 
     def erase_traces(self) -> None:
         """After a removal: take what was removed out of the word index, the free pages and the log on disk."""
+        self._traces = True
         with self.transaction() as db:
             # A word stays in an FTS5 segment, marked as deleted, until its segments are merged.
             db.execute("INSERT INTO record_words (record_words) VALUES ('optimize')")
@@ -340,6 +363,7 @@ class Store:
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
+            self._leave_raw()
             if self._lock is not None:
                 self._lock.release()
             if self.temporary:

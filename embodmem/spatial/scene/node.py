@@ -268,7 +268,7 @@ def node_passes(node: ObjectNode, query: Query) -> bool:
     """Whether a node passes the filters of a query, as a record of it would."""
     begin, end = query.between_ns or (None, None)
     near, within = query.near, query.within
-    if query.agent is not None or query.ids or (query.kinds and "object" not in query.kinds):
+    if query.agent is not None or query.ids or query.sources or (query.kinds and "object" not in query.kinds):
         return False
     if query.labels and node.label.lower() not in {label.lower() for label in query.labels}:
         return False

@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embodmem.episodic import EpisodicMemory
@@ -14,6 +15,7 @@ from embodmem.errors import StoreError
 from embodmem.index import Records
 from embodmem.semantic import SemanticMemory
 from embodmem.store import Store
+from embodmem.store.erase import RawFile
 from embodmem.types import Event, Query
 from tests.embodmem.store.filled import check_file_indexes, content, fill, view
 
@@ -75,6 +77,48 @@ def test_clearing_leaves_no_byte(path: Path) -> None:
     assert files_with(path.parent, WORD.encode()) == []
     assert files_with(path.parent, b"sentence") == []
     store.close()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_moved_between_pages_is_gone_too(path: Path, seed: int) -> None:
+    """Rows that SQLite moved while tables grew left copies in the middle of pages, which deleting does not reach."""
+    rng = np.random.default_rng(seed)
+    store = Store(path)
+    episodic = EpisodicMemory(Records(store, None))
+    for stamp in range(400):
+        text = f"{WORD if stamp % 3 else 'drummer'} " + "abc " * int(rng.integers(1, 300))
+        episodic.write(Event(stamp_ns=stamp, kind="told", text=text, objects=("thing",)))
+    store.save()
+    assert episodic.forget(Query(text=WORD)) > 200
+    assert files_with(path.parent, WORD.encode()) == []
+    for stamp in range(400, 420):  # pages that SQLite held in RAM do not bring it back
+        episodic.write(Event(stamp_ns=stamp, kind="told", text="goes on " * int(rng.integers(1, 300))))
+    store.save()
+    assert files_with(path.parent, WORD.encode()) == []
+    assert len(episodic.recall("drummer", 1000)) == 134
+    store.close()
+    check_file_indexes(path)
+
+
+def test_clearing_gaps_changes_no_row(path: Path) -> None:
+    store = Store(path)
+    fill(store, 60)
+    with store.transaction() as db:
+        db.execute("DELETE FROM record WHERE id % 3 = 0")
+    with store.read() as db:
+        before = content(db)
+        page_bytes = db.execute("PRAGMA page_size").fetchone()[0]
+    store.save()
+    raw = RawFile.join(path)
+    assert raw.clear_gaps(page_bytes) > 0
+    assert raw.clear_gaps(page_bytes) == 0
+    raw.leave()
+    store.close()
+    store = Store(path, "r")
+    with store.read() as db:
+        assert content(db) == before
+    store.close()
+    check_file_indexes(path)
 
 
 def test_forgetting_beside_a_reader(path: Path) -> None:
