@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embodmem.errors import InvalidInput
@@ -13,8 +15,12 @@ from embodmem.errors import InvalidInput
 State = Any
 """A tree (tuples and dicts) of tensors, batch first."""
 
-Step = Callable[[Tensor, State, Tensor], tuple[Tensor, State]]
-"""As `MemoryCell.step`."""
+Array = NDArray[Any]
+
+Step = Callable[[Array, State, Array], tuple[Array, State]]
+"""As `MemoryCell.step`, with arrays for tensors, in the state too."""
+
+_ONE_THREAD = 1 << 18
 
 
 def tree_map(function: Callable[..., Any], tree: State, *others: State) -> State:
@@ -36,6 +42,22 @@ def tree_leaves(tree: State) -> list[Tensor]:
 def detach(state: State) -> State:
     """The same state without its history of gradients."""
     return tree_map(lambda leaf: leaf.detach(), state)
+
+
+def to_arrays(tree: State) -> State:
+    """The same tree of arrays, which share the memory of tensors on the CPU."""
+    return tree_map(lambda leaf: leaf.detach().cpu().numpy(), tree)
+
+
+def product(x: Array, weight: Array) -> Array:
+    """Rows (B, D) times a weight (D, E).
+
+    Small products are faster in numpy, whose BLAS shares out only larger ones among threads of its own; those go to
+    torch, which keeps to the threads that it is allowed.
+    """
+    if len(x) * weight.size <= _ONE_THREAD:
+        return np.asarray(x @ weight)
+    return np.asarray(torch.mm(torch.from_numpy(x), torch.from_numpy(weight)).numpy())
 
 
 def where_start(start: Tensor, fresh: State, state: State) -> State:
@@ -121,8 +143,19 @@ class MemoryCell(nn.Module):
         return torch.stack(outputs), state
 
     def stepper(self) -> Step:
-        """`step` for acting: without gradients, with whatever depends on the parameters alone computed once, now."""
-        return self.step
+        """`step` for acting: arrays on the CPU, no gradients, what depends on the parameters alone computed once, now.
+
+        What it returns is new, and what it was given stays as it is.
+        """
+        device = next(self.parameters()).device
+
+        @torch.no_grad()
+        def step(x: Array, state: State, start: Array) -> tuple[Array, State]:
+            given = tree_map(lambda leaf: torch.from_numpy(leaf).to(device), (x, state, start))
+            y, after = to_arrays(self.step(*given))
+            return y, after
+
+        return step
 
     def zeros(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
         """Zeros on the device of the parameters and, unless told, in their precision."""

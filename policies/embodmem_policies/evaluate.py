@@ -13,7 +13,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
 
 from embodmem.errors import ConfigError
-from embodmem_policies.policy import Policy, policy_for, to_tensors
+from embodmem_policies.cell import to_arrays
+from embodmem_policies.policy import Policy, policy_for
 from embodmem_policies.running import load_checkpoint, make_env
 
 
@@ -60,16 +61,17 @@ def evaluate(
     share = -(-episodes // n)
     mode = AutoresetMode(env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
     generator = torch.Generator().manual_seed(seed)
-    head, step, state = policy.head, policy.stepper(), policy.cell.initial_state(n)
+    head, step, state = policy.head, policy.stepper(), to_arrays(policy.cell.initial_state(n))
     observation = env.reset(seed=seed)[0]
     start, ignored = np.ones(n, dtype=np.bool_), np.zeros(n, dtype=np.bool_)
     returns, lengths, counts = np.zeros(n), np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64)
     ended: list[tuple[float, int, float]] = []
     while counts.min() < share:
-        features, state = step(to_tensors(observation), state, torch.from_numpy(start))
-        told = policy.actor(features)
-        chosen = head.mode(told) if greedy else head.sample(told, head.noise(n, generator=generator), policy)
-        observation, reward, terminated, truncated, info = env.step(head.to_env(chosen))
+        features, state = step(observation, state, start)
+        told = policy.actor(torch.from_numpy(features))
+        if not greedy:
+            told = told + head.noise(policy, n, generator=generator)
+        observation, reward, terminated, truncated, info = env.step(head.to_env(head.mode(told).numpy()))
         done = np.asarray(terminated | truncated)
         returns += np.where(ignored, 0.0, reward)
         lengths += ~ignored

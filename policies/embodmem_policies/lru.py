@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embodmem_policies.cell import MemoryCell, State, Step
+from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
 from embodmem_policies.scan import linear_scan
 
 
@@ -57,16 +58,22 @@ class LRUCell(MemoryCell):
     @torch.no_grad()
     def stepper(self) -> Step:
         """See `MemoryCell.stepper`."""
-        rotation, gamma = self.decay()
-        read_in = (self.read_in.weight * gamma.repeat_interleave(2)[:, None]).t().contiguous()
-        read_out, skip = self.read_out.weight.t().contiguous(), self.skip.weight.t().contiguous()
-        bias, pairs = self.read_out.bias.clone(), (-1, self.states, 2)
+        factor, gamma = self.decay()
+        weights = (self.read_in.weight * gamma.repeat_interleave(2)[:, None], self.read_out.weight, self.skip.weight)
+        read_in, read_out, skip = to_arrays(tuple(weight.t().contiguous() for weight in weights))
+        rotation, bias = to_arrays((factor, self.read_out.bias.clone()))
 
-        def step(x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
-            driven = torch.view_as_complex(torch.mm(x, read_in).view(pairs))
-            kept = torch.view_as_complex(state * ~start[:, None, None])
-            s = torch.view_as_real(torch.addcmul(driven, rotation, kept))
-            return torch.addmm(torch.addmm(bias, s.flatten(1), read_out), x, skip), s
+        def step(x: Array, state: State, start: Array) -> tuple[Array, State]:
+            turned = rotation * np.ascontiguousarray(state).view(rotation.dtype)[..., 0]
+            if start.any():
+                turned[start] = 0.0
+            s = product(x, read_in)
+            both = s.view(rotation.dtype)
+            both += turned
+            y = product(s, read_out)
+            y += product(x, skip)
+            y += bias
+            return y, s.reshape(-1, self.states, 2)
 
         return step
 

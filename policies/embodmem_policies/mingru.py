@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embodmem_policies.cell import MemoryCell, State, Step
+from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
 from embodmem_policies.scan import chunks, run_scan
 
 GATE_SPREAD = 4.0
@@ -37,12 +38,26 @@ class MinGRUCell(MemoryCell):
     @torch.no_grad()
     def stepper(self) -> Step:
         """See `MemoryCell.stepper`."""
-        weight, bias, n = self.project.weight.t().contiguous(), self.project.bias.clone(), self.output_size
+        weights = tuple(part.t().contiguous() for part in self.project.weight.chunk(2))
+        (of_gate, of_candidate), (bias_z, bias_h) = to_arrays((weights, self.project.bias.clone().chunk(2)))
+        of_gate, bias_z = 0.5 * of_gate, 0.5 * bias_z  # 1.2 sigmoid(a) - 0.1 = 0.6 tanh(a / 2) + 0.5
 
-        def step(x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
-            projected = torch.addmm(bias, x, weight)
-            z = projected[:, :n].sigmoid().mul_(1.2).sub_(0.1).clamp_(0.0, 1.0)
-            h = torch.lerp(state * ~start[:, None], projected[:, n:], z)
+        def step(x: Array, state: State, start: Array) -> tuple[Array, State]:
+            z = product(x, of_gate)
+            z += bias_z
+            np.tanh(z, out=z)
+            z *= 0.6
+            z += 0.5
+            np.maximum(z, 0.0, out=z)
+            np.minimum(z, 1.0, out=z)
+            h = product(x, of_candidate)
+            h += bias_h
+            h *= z
+            kept = np.subtract(1.0, z, out=z)
+            kept *= state
+            if start.any():
+                kept[start] = 0.0
+            h += kept
             return h, h
 
         return step

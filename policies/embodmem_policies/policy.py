@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,12 +13,14 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from embodmem.errors import InvalidInput
-from embodmem_policies.cell import State, tree_map
+from embodmem_policies.cell import Array, State, product, to_arrays, tree_map
 from embodmem_policies.make import make_cell
 from embodmem_policies.reader import RecallReader
 
 Observation = Any
 """A tensor, or a dict of tensors, with the axes of the batch first."""
+
+_Told = TypeVar("_Told", Tensor, Array)
 
 
 class Policy(nn.Module):
@@ -83,15 +85,20 @@ class Policy(nn.Module):
         return self.cell.step(self.encode(observation), state, start)
 
     @torch.no_grad()
-    def stepper(self) -> Callable[[Observation, State, Tensor], tuple[Tensor, State]]:
-        """`step` for acting, with the parameters as they are now; see `MemoryCell.stepper`."""
+    def stepper(self) -> Callable[[Any, State, Array], tuple[Array, State]]:
+        """`step` for acting, on arrays, with the parameters as they are now; see `MemoryCell.stepper`."""
         cell = self.cell.stepper()
-        if self.reader is not None:
-            return lambda observation, state, start: cell(self.encode(observation), state, start)
-        weight, bias = self.encoder.weight.t().contiguous(), self.encoder.bias.clone()
+        weight, bias = to_arrays((self.encoder.weight.t().contiguous(), self.encoder.bias.clone()))
 
-        def step(observation: Observation, state: State, start: Tensor) -> tuple[Tensor, State]:
-            return cell(torch.addmm(bias, self.flat(observation), weight).relu_(), state, start)
+        def step(observation: Any, state: State, start: Array) -> tuple[Array, State]:
+            seen = to_tensors(observation)
+            if self.reader is not None:
+                with torch.no_grad():
+                    return cell(to_arrays(self.encode(seen)), state, start)
+            x = product(self.flat(seen).numpy(), weight)
+            x += bias
+            np.maximum(x, 0.0, out=x)
+            return cell(x, state, start)
 
         return step
 
@@ -127,27 +134,24 @@ class Discrete:
     def __init__(self, n: int, first: int) -> None:
         self.size, self.first, self.shape = n, first, ()
 
-    def noise(self, *batch: int, generator: torch.Generator) -> Tensor:
-        """What `sample` wants, drawn for many steps at once: Gumbel (*batch, n)."""
+    def noise(self, policy: Policy, *batch: int, generator: torch.Generator) -> Tensor:
+        """Gumbel (*batch, n): `mode` of it and the logits together is a draw from their softmax."""
         uniform = torch.rand(*batch, self.size, generator=generator).clamp_(1e-20, 1.0 - 2.0**-24)
         return uniform.log_().neg_().log_().neg_()
 
-    def sample(self, told: Tensor, noise: Tensor, policy: Policy) -> Tensor:
-        """The index of the action (...,): argmax of logits and Gumbel noise is a draw from the softmax."""
-        return (told + noise).argmax(-1)
-
-    def mode(self, told: Tensor) -> Tensor:
-        """The likeliest."""
-        return told.argmax(-1)
+    def mode(self, told: _Told) -> _Told:
+        """The index of the likeliest (...,)."""
+        likeliest: _Told = told.argmax(-1)
+        return likeliest
 
     def log_prob(self, told: Tensor, action: Tensor, policy: Policy) -> tuple[Tensor, Tensor]:
         """Log probability of the action and entropy, both (...,)."""
         log_p = told.log_softmax(-1)
         return log_p.gather(-1, action[..., None])[..., 0], -(log_p.exp() * log_p).sum(-1)
 
-    def to_env(self, action: Tensor) -> Any:
+    def to_env(self, action: Array) -> Array:
         """For `env.step`."""
-        return action.numpy() + self.first if self.first else action.numpy()
+        return action + self.first if self.first else action
 
 
 class Gaussian:
@@ -159,15 +163,11 @@ class Gaussian:
         self.size = math.prod(space.shape)
         self.space, self.shape = space, (self.size,)
 
-    def noise(self, *batch: int, generator: torch.Generator) -> Tensor:
-        """What `sample` wants, drawn for many steps at once: normal (*batch, n)."""
-        return torch.randn(*batch, self.size, generator=generator)
+    def noise(self, policy: Policy, *batch: int, generator: torch.Generator) -> Tensor:
+        """Normal (*batch, n), as wide as the policy's spread: it and the mean together are a draw."""
+        return policy.log_std.exp() * torch.randn(*batch, self.size, generator=generator)
 
-    def sample(self, told: Tensor, noise: Tensor, policy: Policy) -> Tensor:
-        """(..., n)."""
-        return told + policy.log_std.exp() * noise
-
-    def mode(self, told: Tensor) -> Tensor:
+    def mode(self, told: _Told) -> _Told:
         """The mean."""
         return told
 
@@ -178,9 +178,9 @@ class Gaussian:
         entropy = (log_std + 0.5 + 0.5 * math.log(2.0 * math.pi)).sum()
         return log_p.sum(-1), entropy.expand(told.shape[:-1])
 
-    def to_env(self, action: Tensor) -> Any:
+    def to_env(self, action: Array) -> Array:
         """For `env.step`: cut at the bounds of the box."""
-        shaped = action.numpy().reshape(-1, *self.space.shape)
+        shaped = action.reshape(-1, *self.space.shape)
         return np.clip(shaped, self.space.low, self.space.high).astype(self.space.dtype)
 
 
@@ -214,10 +214,12 @@ def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
 
 
 def to_tensors(observation: Any) -> Observation:
-    """Arrays, or a dict of them, as tensors that share their memory."""
+    """Arrays, or dicts and tuples of them, as tensors that share their memory."""
     if isinstance(observation, Mapping):
         return {name: to_tensors(value) for name, value in observation.items()}
-    return torch.as_tensor(observation)
+    if isinstance(observation, tuple):
+        return tuple(to_tensors(value) for value in observation)
+    return torch.from_numpy(np.asarray(observation))
 
 
 def index(observation: Observation, at: Any) -> Observation:
@@ -225,19 +227,19 @@ def index(observation: Observation, at: Any) -> Observation:
     return tree_map(lambda part: part[at], observation)
 
 
-def own(observation: Any) -> Observation:
-    """As tensors of their own: an environment may write over its arrays."""
-    return tree_map(torch.clone, to_tensors(observation))
+def room(observation: Any, steps: int) -> Any:
+    """Arrays (T, ...) for T observations like this one."""
+    return tree_map(lambda part: np.empty((steps, *np.shape(part)), np.asarray(part).dtype), observation)
 
 
-def stack(observations: Sequence[Observation]) -> Observation:
-    """Observations of T steps as one with the axis of time first."""
-    return tree_map(lambda *parts: torch.stack(parts), observations[0], *observations[1:])
+def put(rows: Any, at: int, observation: Any) -> None:
+    """Copy an observation to its place in `room`."""
+    tree_map(lambda part, value: part.__setitem__(at, value), rows, observation)
 
 
 def final_observation(observation: Any, info: Mapping[str, Any]) -> Observation:
     """What was seen last where an episode ended in this step, and what is seen now elsewhere."""
-    seen = own(observation)
+    seen = tree_map(torch.clone, to_tensors(observation))
     for i in np.flatnonzero(info.get("_final_obs", ())):
         last = to_tensors(info["final_obs"][i])
         tree_map(lambda part, row, i=i: part[i].copy_(row), seen, last)

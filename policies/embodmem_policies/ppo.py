@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from embodmem.errors import ConfigError
-from embodmem_policies.cell import State, tree_map
-from embodmem_policies.policy import Observation, final_observation, index, own, policy_for, stack, to_tensors
+from embodmem_policies.cell import State, product, to_arrays, tree_map
+from embodmem_policies.policy import Observation, final_observation, index, policy_for, put, room, to_tensors
 from embodmem_policies.running import Interrupt, Log, env_bytes, env_from_bytes, load_checkpoint, make_env, parse
 from embodmem_policies.scan import run_scan
 
@@ -105,6 +105,10 @@ class Rollout:
     state: State
     """The memory before the first step."""
     action: Tensor
+    log_p: Tensor
+    """Of the actions, when they were chosen."""
+    value: Tensor
+    """Of what was seen, as it was thought then."""
     reward: Tensor
     terminated: Tensor
     done: Tensor
@@ -142,7 +146,7 @@ class PPO:
         self.recent: deque[tuple[float, int, float]] = deque(maxlen=100)
         self._mode = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._observation = self.env.reset(seed=settings.seed)[0]
-        self._state = self.policy.cell.initial_state(settings.num_envs)
+        self._state = to_arrays(self.policy.cell.initial_state(settings.num_envs))
         self._start = np.ones(settings.num_envs, dtype=np.bool_)
         self._ignored = np.zeros(settings.num_envs, dtype=np.bool_)
         self._return = np.zeros(settings.num_envs)
@@ -153,41 +157,42 @@ class PPO:
         """Act for a rollout."""
         s, head, policy = self.settings, self.policy.head, self.policy
         shape = (s.rollout, s.num_envs)
-        start, valid, terminated, done = (torch.zeros(shape, dtype=torch.bool) for _ in range(4))
-        reward, final_value = torch.zeros(shape), torch.zeros(shape)
+        start, valid, terminated, done = (np.zeros(shape, dtype=np.bool_) for _ in range(4))
+        reward, final_value = np.zeros(shape, dtype=np.float32), torch.zeros(shape)
         action = torch.zeros(*shape, *head.shape, dtype=head.dtype)
-        seen: list[Observation] = []
-        noise = head.noise(*shape, generator=self.generator)
+        seen, features = room(self._observation, s.rollout), np.empty((*shape, s.hidden), dtype=np.float32)
+        noise = head.noise(policy, *shape, generator=self.generator).add_(policy.actor.bias).numpy()
         state, begin = self._state, self._state
-        step, actor, bias = policy.stepper(), policy.actor.weight.t().contiguous(), policy.actor.bias
-        arrays = [value.numpy() for value in (start, valid, terminated, done, reward)]
-        starts, valids, terminations, ends, rewards = arrays
+        step, actor, actions = policy.stepper(), to_arrays(policy.actor.weight.t().contiguous()), action.numpy()
         for t in range(s.rollout):
-            starts[t], valids[t] = self._start, ~self._ignored
-            now = own(self._observation)
-            seen.append(now)
-            features, state = step(now, state, start[t])
-            action[t] = head.sample(torch.addmm(bias, features, actor), noise[t], policy)
-            observation, reward_t, terminated_t, truncated_t, info = self.env.step(head.to_env(action[t]))
-            rewards[t], terminations[t], ends[t] = reward_t, terminated_t, terminated_t | truncated_t
+            starts, valid[t] = self._start, ~self._ignored
+            start[t] = starts
+            put(seen, t, self._observation)
+            features[t], state = step(self._observation, state, starts)
+            actions[t] = head.mode(product(features[t], actor) + noise[t])
+            observation, reward_t, terminated_t, truncated_t, info = self.env.step(head.to_env(actions[t]))
+            reward[t], terminated[t], done[t] = reward_t, terminated_t, terminated_t | truncated_t
             if self._mode is not AutoresetMode.NEXT_STEP and truncated_t.any():
-                last = final_observation(observation, info)
-                final_value[t] = policy.critic(step(last, state, torch.zeros_like(start[t]))[0])[:, 0]
-            self._observation = self._next(observation, valids[t], rewards[t], ends[t], info)
+                last, _ = step(final_observation(observation, info), state, np.zeros_like(starts))
+                final_value[t] = policy.critic(torch.from_numpy(last))[:, 0]
+            self._observation = self._next(observation, valid[t], reward[t], done[t], info)
         self._state = state
-        final, _ = step(own(self._observation), state, torch.from_numpy(self._start))
+        final, _ = step(self._observation, state, self._start)
         self.steps += s.rollout * s.num_envs
+        thought = torch.from_numpy(features)
         return Rollout(
-            observation=stack(seen),
-            start=start,
-            state=begin,
+            observation=to_tensors(seen),
+            start=torch.from_numpy(start),
+            state=to_tensors(begin),
             action=action,
-            reward=reward,
-            terminated=terminated,
-            done=done,
-            valid=valid,
+            log_p=head.log_prob(policy.actor(thought), action, policy)[0],
+            value=policy.critic(thought)[..., 0],
+            reward=torch.from_numpy(reward),
+            terminated=torch.from_numpy(terminated),
+            done=torch.from_numpy(done),
+            valid=torch.from_numpy(valid),
             final_value=final_value,
-            last_value=policy.critic(final)[:, 0],
+            last_value=policy.critic(torch.from_numpy(final))[:, 0],
         )
 
     def _next(
@@ -226,18 +231,15 @@ class PPO:
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learn from a rollout; returns the means of its losses."""
-        s, head, policy = self.settings, self.policy.head, self.policy
-        with torch.no_grad():
-            told, value = policy.scan(rollout.observation, rollout.state, rollout.start)
-            old_log_p, _ = head.log_prob(told, rollout.action, policy)
-            advantage = self.advantages(rollout, value)
+        s, policy = self.settings, self.policy
+        advantage = self.advantages(rollout, rollout.value)
         left = max(0.01, 1.0 - self.steps / s.total_steps) if s.anneal else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = s.learning_rate * left
         sums: dict[str, float] = {}
         for _ in range(s.epochs):
             for part in torch.randperm(s.num_envs, generator=self.generator).chunk(s.minibatches):
-                loss, parts = self._loss(rollout, part, old_log_p, advantage, advantage + value)
+                loss, parts = self._loss(rollout, part, advantage, advantage + rollout.value)
                 self.optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(policy.parameters(), s.max_grad_norm)
@@ -248,7 +250,7 @@ class PPO:
         return {name: total / (s.epochs * s.minibatches) for name, total in sums.items()}
 
     def _loss(
-        self, rollout: Rollout, part: Tensor, old_log_p: Tensor, advantage: Tensor, target: Tensor
+        self, rollout: Rollout, part: Tensor, advantage: Tensor, target: Tensor
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Schulman et al., 2017, eq. 7 and 9, over the environments `part`; steps that were ignored do not count."""
         s, policy = self.settings, self.policy
@@ -258,7 +260,7 @@ class PPO:
         valid = rollout.valid[:, part]
         a = advantage[:, part][valid]
         a = (a - a.mean()) / (a.std() + 1e-8)
-        log_ratio = (log_p - old_log_p[:, part])[valid]
+        log_ratio = (log_p - rollout.log_p[:, part])[valid]
         ratio = log_ratio.exp()
         policy_loss = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
         value_loss = 0.5 * (value - target[:, part])[valid].square().mean()
@@ -284,7 +286,7 @@ class PPO:
             "generator": self.generator.get_state(),
             "counts": [self.steps, self.updates, self.episodes],
             "recent": [list(each) for each in self.recent],
-            "state": self._state,
+            "state": to_tensors(self._state),
             "observation": tree_map(lambda part: torch.as_tensor(part).clone(), to_tensors(self._observation)),
             "rows": {name: torch.from_numpy(np.array(getattr(self, name))) for name in _ROWS},
             "env": env_bytes(self.env),
@@ -319,8 +321,8 @@ class PPO:
             self._observation = self.env.reset(seed=self.settings.seed + self.steps)[0]
             return False
         self.env.close()
-        self.env, self._state = env, content["state"]
-        self._observation = tree_map(lambda part: part.numpy(), content["observation"])
+        self.env, self._state = env, to_arrays(content["state"])
+        self._observation = to_arrays(content["observation"])
         for name in _ROWS:
             setattr(self, name, content["rows"][name].numpy())
         return True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from embodmem_policies.cell import MemoryCell, State, Step
+from embodmem_policies.cell import Array, MemoryCell, State, Step
 from embodmem_policies.lru import LRUCell
 from embodmem_policies.mingru import MinGRUCell
 
@@ -28,7 +28,7 @@ class SeriesCell(MemoryCell):
         """See `MemoryCell.stepper`."""
         steps = [cell.stepper() for cell in self._cells()]
 
-        def step(x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
+        def step(x: Array, state: State, start: Array) -> tuple[Array, State]:
             after = []
             for each, part in zip(steps, state, strict=True):
                 x, new = each(x, part, start)

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from embodmem_policies.cell import MemoryCell, State, tree_leaves, tree_map
+from embodmem_policies.cell import MemoryCell, State, to_arrays, tree_leaves, tree_map
 
 LENGTHS = (1, 2, 5, 13, 16, 37)
 """Sequence lengths that are tried: one, primes, a square."""
@@ -60,6 +60,11 @@ def _same(a: State, b: State, what: str, tolerance: float = 1e-9) -> None:
         torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance, msg=lambda m: f"{what}: {m}")
 
 
+def _tensors(tree: State) -> State:
+    """A tree of arrays or tensors as one of tensors."""
+    return tree_map(torch.as_tensor, tree)
+
+
 def _check_shapes(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> None:
     y, after = cell.scan(x, state, start)
     assert y.shape == (*x.shape[:2], cell.output_size), f"wanted y (T, B, {cell.output_size}), got {tuple(y.shape)}"
@@ -72,13 +77,18 @@ def _check_shapes(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> N
 
 def _check_steps(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> None:
     y, after = cell.scan(x, state, start)
-    for name, step in (("step", cell.step), ("stepper", cell.stepper())):
-        outputs, now = [], state
-        for value, first in zip(x, start, strict=True):
-            out, now = step(value, now, first)
+    arrays = to_arrays((x, state, start))
+    for name, step, given in (("step", cell.step, (x, state, start)), ("stepper", cell.stepper(), arrays)):
+        values, now, firsts = given
+        outputs = []
+        for value, first in zip(values, firsts, strict=True):
+            before = tree_map(torch.clone, _tensors(now))
+            out, new = step(value, now, first)
+            _same(before, _tensors(now), f"{name} leaves the state that it is given as it is", 0.0)
             outputs.append(out)
-        _same(y, torch.stack(outputs), f"calls of {name} equal a scan")
-        _same(after, now, f"the state after calls of {name} equals that after a scan")
+            now = new
+        _same(y, torch.stack(list(_tensors(tuple(outputs)))), f"calls of {name} equal a scan")
+        _same(after, _tensors(now), f"the state after calls of {name} equals that after a scan")
 
 
 def _check_parts(cell: MemoryCell, x: Tensor, state: State, start: Tensor) -> None:

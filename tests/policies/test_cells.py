@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 
 from embodmem.errors import ConfigError, InvalidInput
 from embodmem_policies import CELLS, make_cell
 from embodmem_policies.bank import Bank
-from embodmem_policies.cell import MemoryCell, tree_leaves
+from embodmem_policies.cell import MemoryCell, product, tree_leaves
 from embodmem_policies.testing import check_cell
 
 SMALL = {
@@ -22,6 +23,13 @@ SMALL = {
 def _seed() -> None:
     torch.manual_seed(0)
     torch.set_num_threads(1)
+
+
+@pytest.mark.parametrize("rows", [1, 16, 300])
+def test_product_is_the_product(rows: int) -> None:
+    """By numpy for few rows, by torch for many; of a part of a wider array too."""
+    x, weight = np.random.default_rng(rows).normal(size=(2, rows, 40)), np.random.default_rng(0).normal(size=(20, 64))
+    np.testing.assert_allclose(product(x[0, :, ::2], weight), np.einsum("bd,de->be", x[0, :, ::2], weight))
 
 
 @pytest.mark.parametrize("name", CELLS)
