@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from embodmem.config_agent import ProceduralConfig as ProceduralConfig
+from embodmem.config_agent import WorkingConfig as WorkingConfig
 from embodmem.errors import ConfigError
 
 _T = TypeVar("_T")
@@ -207,14 +209,6 @@ class SemanticConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WorkingConfig:
-    """Recent context (`embodmem.working`)."""
-
-    max_items: int = 64
-    """Items kept, pins included; the oldest without a pin goes first."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything. `embodmem config` prints it with the defaults."""
 
@@ -225,6 +219,7 @@ class Config:
     payloads: PayloadConfig = field(default_factory=PayloadConfig)
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     working: WorkingConfig = field(default_factory=WorkingConfig)
+    procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
     encoder: str = "auto"
     """Text encoder: "hashing", "minilm", or "auto" for MiniLM where it is installed."""
 

@@ -22,6 +22,7 @@ from embodmem.index import Records, fuse
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
 from embodmem.noticed import Noticed
+from embodmem.procedural import ProceduralMemory
 from embodmem.semantic import SemanticMemory
 from embodmem.spatial.closure import Closure, LoopClosure, Shown
 from embodmem.spatial.memory import SpatialMemory
@@ -37,7 +38,7 @@ OWNER = "EmbodiedMemory"
 
 
 class EmbodiedMemory:
-    """One memory for an agent with a body: spatial, scene, episodic, semantic and working memory in one file.
+    """One memory for an agent with a body: spatial, scene, episodic, semantic, procedural and working, in one file.
 
     Args:
         path: The file; None keeps it in a temporary file that goes when the memory is closed.
@@ -79,6 +80,7 @@ class EmbodiedMemory:
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
             self.semantic = SemanticMemory(self.records, self.config.semantic)
             self.working = WorkingMemory(self.records, self.config.working)
+            self.procedural = ProceduralMemory(self.records, self.config.procedural)
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()
@@ -183,6 +185,7 @@ class EmbodiedMemory:
         number = self.episodic.add_event(tagged, place, [row_id(i) for i in names])
         self.semantic.apply(replace(event, objects=known), names)
         self.scene.hold(replace(event, objects=known))
+        self.procedural.apply(tagged)
         self.working.note(event.text, event.stamp_ns, agent=event.agent, tags=tagged.objects, ref=number)
 
     def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
@@ -202,6 +205,7 @@ class EmbodiedMemory:
                 "scene": self.scene.recall(query, max(k, 50)),
                 "episodic": self.episodic.recall(query, max(k, 50)),
                 "semantic": self.semantic.recall(query, max(k, 50)),
+                "procedural": self.procedural.recall(query, max(k, 50)),
                 "working": self.working.recall(query, max(k, 50)),
             }
             if "surface" in query.kinds:
@@ -267,7 +271,7 @@ class EmbodiedMemory:
         with self.store.transaction() as db:
             objects = [f"object:{number}" for number in self.records.match(query, ("object",))]
             self.scene.drop_tentative(query)
-            for memory in (self.scene, self.episodic, self.semantic, self.working):
+            for memory in (self.scene, self.episodic, self.semantic, self.procedural, self.working):
                 gone += memory.remove(self.records.match(query, memory.kinds))
             if objects:
                 about = self.records.match(Query(labels=tuple(objects)), self.semantic.kinds)
@@ -284,7 +288,8 @@ class EmbodiedMemory:
     def clear(self) -> None:
         """Remove everything."""
         with self.store.transaction() as db:
-            for memory in (self.working, self.semantic, self.episodic, self.scene, self.payloads, self.spatial):
+            records = (self.working, self.procedural, self.semantic, self.episodic, self.scene)
+            for memory in (*records, self.payloads, self.spatial):
                 memory.clear()
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
             db.execute("DELETE FROM state WHERE name = 'build'")

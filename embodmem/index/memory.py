@@ -22,6 +22,8 @@ class RecordMemory:
     """
 
     kinds: ClassVar[tuple[str, ...]]
+    tables: ClassVar[tuple[str, ...]] = ()
+    """Tables of its own whose rows go with its records: each has the record's row id as `id`."""
 
     def __init__(self, records: Records) -> None:
         self.records = records
@@ -86,7 +88,7 @@ class RecordMemory:
         encoder = self.records.encoder
         state: dict[str, Any] = {"encoder": None if encoder is None else encoder.name}
         with self.store.read() as db:
-            for table in (*_TABLES, *_LATER):
+            for table in (*_TABLES, *_LATER, *self.tables):
                 cursor = db.execute(f"SELECT * FROM {table} WHERE id IN ({own}) ORDER BY id", self.kinds)
                 state[table] = {"columns": [c[0] for c in cursor.description], "rows": cursor.fetchall()}
             stamps = db.execute("SELECT agent, ns FROM stamp WHERE owner = ?", (self.name,)).fetchall()
@@ -110,7 +112,7 @@ class RecordMemory:
             clash = taken & {row[0] for row in state["record"]["rows"]}
             if clash:
                 raise InvalidInput(f"state: wanted ids that are free in this file, but {sorted(clash)[:3]} are in use")
-            for table in (*_TABLES, *(name for name in _LATER if name in state)):
+            for table in (*_TABLES, *(name for name in (*_LATER, *self.tables) if name in state)):
                 columns, rows = state[table]["columns"], state[table]["rows"]
                 if table == "record_link":  # a link to what this file does not hold cannot be kept
                     known = {row[0] for row in db.execute("SELECT id FROM record")}

@@ -130,7 +130,37 @@ CREATE TABLE quarantine (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASC
 CREATE TABLE trust (source TEXT PRIMARY KEY, good REAL NOT NULL, bad REAL NOT NULL) WITHOUT ROWID;
 """
 
-STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES, _LAYERS, _SOURCES)
+_SKILLS = """
+-- Terms of the state before an experience, as digests: what is alike is found without reading the experiences.
+CREATE TABLE experience_term (term INTEGER NOT NULL, id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    size INTEGER NOT NULL,              -- how many terms its state has
+    PRIMARY KEY (term, id)) WITHOUT ROWID;
+CREATE INDEX experience_term_id ON experience_term (id);
+CREATE TABLE case_value (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    terms BLOB NOT NULL,                -- task and state in which it was used, as digests: (N,) int64, sorted
+    q REAL NOT NULL, n INTEGER NOT NULL -- mean reward there, and of how many uses
+);
+CREATE INDEX case_value_id ON case_value (id);
+CREATE TABLE skill_use (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    experience INTEGER REFERENCES record ON DELETE SET NULL,
+    success INTEGER NOT NULL, stamp_ns INTEGER NOT NULL,
+    UNIQUE (id, experience)
+);
+CREATE INDEX skill_use_experience ON skill_use (experience);
+CREATE TABLE skill_change (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    version INTEGER NOT NULL, stamp_ns INTEGER NOT NULL, what TEXT NOT NULL, why TEXT NOT NULL,
+    content TEXT                        -- JSON: the script after the change; NULL: forgotten with what it came from
+);
+CREATE INDEX skill_change_id ON skill_change (id);
+"""
+
+STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES, _LAYERS, _SOURCES, _SKILLS)
 """Step i leads from version i to version i + 1."""
 
 VERSION = len(STEPS)

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from embodmem.config import Config, SpatialConfig
+from embodmem.config import Config, ProceduralConfig, SpatialConfig
 from embodmem.embodied import EmbodiedMemory
 from embodmem.encoders import HashingEncoder
 from embodmem.episodic import EpisodicMemory
 from embodmem.index import RecordMemory, Records
+from embodmem.procedural import ProceduralMemory
 from embodmem.semantic import SemanticMemory
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.spatial.scene.memory import SceneMemory
@@ -45,6 +46,7 @@ IMPLEMENTATIONS: dict[str, Callable[[Memories], Memory]] = {
     "scene": lambda made: SceneMemory(made.records()),
     "episodic": lambda made: EpisodicMemory(made.records()),
     "semantic": lambda made: SemanticMemory(made.records()),
+    "procedural": lambda made: ProceduralMemory(made.records(), ProceduralConfig(events=("told", "pick"))),
     "working": lambda made: WorkingMemory(made.records()),
     "embodied": Memories.embodied,
 }

@@ -1,0 +1,75 @@
+"""Settings of what an agent has in mind and can do: working and procedural memory."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from embodmem.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkingConfig:
+    """Recent context (`embodmem.working`)."""
+
+    max_items: int = 64
+    """Items kept, pins included; the oldest without a pin goes first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProceduralConfig:
+    """Experiences and skills (`embodmem.procedural`)."""
+
+    events: tuple[str, ...] = ("task",)
+    """Kinds of events that are attempts at a task: their text is the task, their outcome says how it went."""
+    failure_words: tuple[str, ...] = ("fail", "failed", "failure", "dropped", "aborted", "stuck", "lost", "no")
+    """An outcome with one of these words is a failure, unless a reward says otherwise."""
+    perception_words: tuple[str, ...] = (
+        "seen", "see", "visible", "found", "find", "recognised", "recognized", "mistook", "mistaken", "confused",
+        "detected", "occluded", "hidden", "dark", "blurred", "there",
+    )  # fmt: skip
+    """An error with one of these words is one of perception, else one of logic."""
+    min_successes: int = 3
+    """Successes that a skill is distilled from, at least."""
+    min_overlap: float = 0.6
+    """Part of the longest plan that plans have to share to make one skill of their common steps, 0..1."""
+    credible: float = 0.9
+    """Probability that a skill's rate of success lies between its bounds, 0..1."""
+    prior: float = 0.5
+    """Both parameters of the Beta prior of a rate of success; 0.5 is Jeffreys', 1 is flat."""
+    use_discount: float = 0.95
+    """Each later use of a skill makes the earlier ones count by this factor; 1: all count alike."""
+    deprecate_below: float = 0.5
+    """A skill is deprecated when the upper bound of its rate of success falls below this, 0..1."""
+    kernel_width: float = 0.2
+    """Width h of the kernel between states: smaller lets rewards speak for more alike states only."""
+    prior_value: float = 0.0
+    """What a case is expected to earn where nothing is known."""
+    prior_weight: float = 0.2
+    """How many uses that expectation is worth, > 0."""
+    same_state: float = 0.95
+    """States with a kernel of at least this are one state, whose value is rewritten, 0..1."""
+    value_memory: int = 10
+    """Uses in one state after which a value forgets the first ones."""
+    temperature: float = 0.1
+    """Of the choice among cases: probabilities go as exp(value / temperature)."""
+    min_support: float = 0.5
+    """Part of the weight of the retrieved cases that a change of a plan needs, 0..1."""
+
+    def __post_init__(self) -> None:
+        shares = ("min_overlap", "credible", "use_discount", "deprecate_below", "same_state", "min_support")
+        for name in shares:
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"procedural.{name}: wanted a number in 0..1, got {getattr(self, name)}")
+        if not 0 < self.credible < 1 or not self.use_discount > 0:
+            raise ConfigError(
+                f"procedural: wanted 0 < credible < 1 and use_discount > 0, got {self.credible} and {self.use_discount}"
+            )
+        for name in ("prior", "kernel_width", "prior_weight", "temperature"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"procedural.{name}: wanted a number > 0, got {getattr(self, name)}")
+        if self.min_successes < 1 or self.value_memory < 1:
+            raise ConfigError(
+                "procedural: wanted min_successes and value_memory of 1 or more, got "
+                f"{self.min_successes} and {self.value_memory}"
+            )
