@@ -24,7 +24,7 @@ from embodmem.types import Query, Recall
 KIND = "experience"
 DEPTH = 200
 """How many of its best each channel hands to the fusion."""
-_IN_DATA = ("state", "plan", "after", "reward", "error", "stream", "failed_step", "objects", "source")
+_IN_DATA = ("state", "plan", "after", "reward", "error", "stream", "failed_step", "objects")
 
 
 def as_record(experience: Experience, config: ProceduralConfig) -> Record:
@@ -47,6 +47,7 @@ def as_record(experience: Experience, config: ProceduralConfig) -> Record:
         first_ns=experience.stamp_ns,
         last_ns=experience.stamp_ns if experience.until_ns is None else experience.until_ns,
         agent=experience.agent,
+        source=experience.source,
         position=experience.position,
         tags=experience.objects,
         evidence=[row_id(item) for item in experience.evidence],
