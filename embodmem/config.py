@@ -35,6 +35,9 @@ SLOTS_PER_BLOCK = 4
 _BLOCK, _SLOT, _PLACE, _MARKS = 3076, 52, 12, 64
 """Bytes of the brick pool: the voxels of a brick, what is kept of any brick, a place of the hash table, and one bit a
 voxel for each worker. A test holds `octree.pool` to them."""
+PAINT_BYTES = 4
+"""Bytes of a voxel's colour, and of its label, where they are kept."""
+_BRICK_PAINT = 512 * PAINT_BYTES
 
 
 def table_places(slots: int) -> int:
@@ -42,18 +45,24 @@ def table_places(slots: int) -> int:
     return 1 << (2 * slots - 1).bit_length()
 
 
-def map_bytes(blocks: int, workers: int) -> int:
-    """Bytes of a map that has voxels for so many bricks."""
+def map_bytes(blocks: int, workers: int, paints: int = 0) -> int:
+    """Bytes of a map that has voxels for so many bricks; `paints` of colour and label are kept."""
     slots = SLOTS_PER_BLOCK * blocks
-    return blocks * _BLOCK + slots * _SLOT + table_places(slots) * _PLACE + 12 + workers * (blocks + 1) * _MARKS
+    return (
+        blocks * (_BLOCK + paints * _BRICK_PAINT)
+        + slots * _SLOT
+        + table_places(slots) * _PLACE
+        + 12
+        + workers * (blocks + 1) * _MARKS
+    )
 
 
-def bricks_within(budget: int, workers: int) -> int:
+def bricks_within(budget: int, workers: int, paints: int = 0) -> int:
     """The largest number of blocks with which a map takes no more bytes than the budget."""
     low, high = 0, budget // _BLOCK + 1
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if map_bytes(middle, workers) <= budget else (low, middle)
+        low, high = (middle, high) if map_bytes(middle, workers, paints) <= budget else (low, middle)
     return low
 
 
@@ -80,6 +89,10 @@ class SpatialConfig:
     budget_mib: float = 128.0
     """Memory that the map may take, MiB, reserved once: about 3.5 KiB for each brick of 8x8x8 voxels that are not all
     alike. What is worth least goes to the file when there is no room for more."""
+    colour: bool = False
+    """Keep the colour of occupied voxels, from images and coloured points: 2 KiB more a brick."""
+    labels: bool = False
+    """Keep a label of occupied voxels, from segmentations and labelled points: 2 KiB more a brick."""
     half_life_s: float = 0.0
     """Log-odds halve when a voxel was not seen for so long, seconds; what fades away is unknown again. 0: nothing."""
     fade_in_view_only: bool = False
@@ -126,7 +139,7 @@ class SpatialConfig:
     @property
     def capacity_bricks(self) -> int:
         """How many bricks of voxels that are not all alike fit into the budget."""
-        return bricks_within(int(self.budget_mib * 2**20), self.threads)
+        return bricks_within(int(self.budget_mib * 2**20), self.threads, self.colour + self.labels)
 
 
 @dataclass(frozen=True, kw_only=True)

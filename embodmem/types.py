@@ -137,7 +137,9 @@ class Percept:
         points: (N, 3) float32 metres in the sensor frame (lidar).
         detections: What a detector found in this image.
         segmentation: (H, W) int32 instance ids, 0 = nothing known.
-        labels: Instance id -> label, for the ids of `segmentation`.
+        labels: Instance id -> label, for the ids of `segmentation` and `point_ids`.
+        point_ids: (N,) int32 instance ids of `points`, 0 = nothing known.
+        point_rgb: (N, 3) uint8 colours of `points`.
         embedding: (D,) float32 of unit norm, of the whole view.
         caption: Words for the whole view.
         agent: Who looked; stamps must not decrease per agent.
@@ -152,6 +154,8 @@ class Percept:
     detections: tuple[Detection, ...] = ()
     segmentation: NDArray[np.int32] | None = None
     labels: Mapping[int, str] = field(default_factory=lambda: _NO_LABELS)
+    point_ids: NDArray[np.int32] | None = None
+    point_rgb: NDArray[np.uint8] | None = None
     embedding: Vector | None = None
     caption: str = ""
     agent: str = ""
@@ -173,6 +177,8 @@ class Percept:
             if points.ndim != 2 or points.shape[1] != 3 or not np.isfinite(points).all():
                 raise InvalidInput(f"points: wanted finite (N, 3) metres in the sensor frame, got shape {points.shape}")
             _set(self, "points", points)
+        self._check_of_points(self.point_ids, "point_ids", np.int32, ())
+        self._check_of_points(self.point_rgb, "point_rgb", np.uint8, (3,))
         for detection in self.detections:
             if detection.mask is not None and (self.camera is None or detection.mask.shape != self.camera.shape):
                 raise InvalidInput(
@@ -200,6 +206,15 @@ class Percept:
                 f"negative; set those to 0"
             )
         return depth
+
+    def _check_of_points(self, array: NDArray[Any] | None, name: str, dtype: type, each: tuple[int, ...]) -> None:
+        if array is None:
+            return
+        wanted = (0 if self.points is None else len(self.points), *each)
+        if self.points is None or array.shape != wanted or array.dtype != dtype:
+            raise InvalidInput(
+                f"{name}: wanted {np.dtype(dtype)} for each of {wanted[0]} points, got {array.shape} {array.dtype}"
+            )
 
     def _check_image(self, image: NDArray[Any], name: str, dtype: type, channels: int) -> None:
         assert self.camera is not None

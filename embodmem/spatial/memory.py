@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from embodmem.config import SpatialConfig
 from embodmem.errors import ConfigError, InvalidInput
+from embodmem.spatial.label_names import LabelNames
 from embodmem.spatial.layers import Cleared, Layers
 from embodmem.spatial.spill import Spill
 from embodmem.store import Store
@@ -52,6 +53,8 @@ class SpatialMemory:
         self._making = threading.Lock()
         self.layers: Layers | None = None
         """What moves, apart from what stays; None unless `config.transient_s` is above 0."""
+        self.label_names = LabelNames()
+        """Texts of the labels that voxels bear; those of the file once the map was made."""
         self._keep_alive: list[Box] = []
         self._window: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
         store.after_rollback.append(self.reload)
@@ -82,6 +85,7 @@ class SpatialMemory:
         self._spill = Spill(octree, self.store, self._keep_alive)
         self._spill.open()
         octree.decayed_ns = self.store.get_state("map_decayed_ns")
+        self.label_names = LabelNames(self.store.get_state("map_labels") or ())
         self.layers = None
         if self.config.transient_s > 0:
             self.layers = Layers(octree, self.config.settle_s, self.config.transient_s)
@@ -104,17 +108,34 @@ class SpatialMemory:
             return
         self._spill.make_room(T, now)
         if percept.depth is not None and percept.camera is not None:
-            octree.integrate(percept.depth, percept.camera, T, now)
+            labels = self._numbers(percept.segmentation, percept)
+            octree.integrate(percept.depth, percept.camera, T, now, rgb=percept.rgb, labels=labels)
             if self.layers is not None:
                 self.layers.update(now)
         if percept.points is not None:
-            octree.integrate_points(percept.points, T, now)
+            labels = self._numbers(percept.point_ids, percept)
+            octree.integrate_points(percept.points, T, now, labels=labels, colours=percept.point_rgb)
             if self.layers is not None:
                 self.layers.update(now)
         if self.config.window_m > 0:
             self._window = T[:3, 3] - self.config.window_m, T[:3, 3] + self.config.window_m
             octree.keep_within(*self._window)
         self._fade(percept)
+
+    def _numbers(self, ids: NDArray[np.int32] | None, percept: Percept) -> NDArray[np.uint16] | None:
+        if ids is None or not self.config.labels:
+            return None
+        return self.label_names.numbers_of(ids, percept.labels)
+
+    def labels(self, points: ArrayLike) -> tuple[list[str], NDArray[np.float32]]:
+        """Labels of the voxels at points (N, 3) in the world, "" where there is none, and confidences (N,) in 0..1.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite.
+        """
+        found = self.octree.labels(points)
+        texts = np.array(self.label_names.texts, dtype=object)
+        return texts[found.label].tolist(), found.confidence
 
     def _fade(self, percept: Percept) -> None:
         half_life_s, octree, now = self.config.half_life_s, self.octree, percept.stamp_ns
@@ -179,10 +200,10 @@ class SpatialMemory:
         from embodmem.spatial.octree import encode_bricks
 
         octree = self.octree
-        keys, values, seen, ages = octree.dirty_bricks(stale_s)
+        keys, values, seen, ages, colours, labels = octree.dirty_bricks(stale_s)
         gone = np.setdiff1d(octree.freed_keys(), self._spill.keys)
         with self.store.transaction() as db:
-            rows = zip(keys.tolist(), seen.tolist(), encode_bricks(values, ages), strict=True)
+            rows = zip(keys.tolist(), seen.tolist(), encode_bricks(values, ages, colours, labels), strict=True)
             db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in gone.tolist()])
             self._spill.flush(db)
             if self._window is not None:
@@ -190,6 +211,8 @@ class SpatialMemory:
             db.executemany("INSERT OR REPLACE INTO brick VALUES (?, ?, ?, NULL)", rows)
             if len(keys) and self.store.get_state("voxel_size_m") is None:
                 self.store.set_state("voxel_size_m", self.config.voxel_size_m)
+            if len(names := self.label_names.texts[1:]) and names != self.store.get_state("map_labels"):
+                self.store.set_state("map_labels", names)
             if octree.decayed_ns != self.store.get_state("map_decayed_ns"):
                 self.store.set_state("map_decayed_ns", octree.decayed_ns)
             if self.layers is not None:
@@ -288,21 +311,23 @@ class SpatialMemory:
             db.execute("DELETE FROM brick")
             db.execute("DELETE FROM transient")
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
-            db.execute("DELETE FROM state WHERE name IN ('voxel_size_m', 'map_decayed_ns', 'keep_alive')")
+            db.execute("DELETE FROM state WHERE name IN ('voxel_size_m', 'map_decayed_ns', 'keep_alive', 'map_labels')")
         self.reload()
         self.store.save()
 
     def state_dict(self) -> dict[str, Any]:
-        """Arrays keys (N,) int64, last_seen_ns (N,) int64, log_odds (N,) blobs, stamps, voxel_size_m."""
+        """Arrays keys (N,) int64, last_seen_ns (N,) int64, log_odds (N,) blobs, stamps, voxel_size_m, labels."""
         with self.store.read() as db:
             rows = db.execute("SELECT key, last_seen_ns, log_odds FROM brick ORDER BY key").fetchall()
             stamps = dict(db.execute("SELECT agent, ns FROM stamp WHERE owner = ?", (OWNER,)).fetchall())
+            labels = self.store.get_state("map_labels") or []
         return {
             "keys": np.array([row[0] for row in rows], dtype=np.int64),
             "last_seen_ns": np.array([row[1] for row in rows], dtype=np.int64),
             "log_odds": [row[2] for row in rows],
             "stamps": stamps,
             "voxel_size_m": self.config.voxel_size_m,
+            "labels": labels,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -321,4 +346,5 @@ class SpatialMemory:
             stamps = [(OWNER, agent, ns) for agent, ns in state["stamps"].items()]
             db.executemany("INSERT INTO stamp VALUES (?, ?, ?)", stamps)
             self.store.set_state("voxel_size_m", self.config.voxel_size_m)
+            self.store.set_state("map_labels", list(state.get("labels", ())))
         self.reload()

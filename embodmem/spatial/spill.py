@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from embodmem.config import map_bytes
 from embodmem.errors import DamagedMemory, InvalidInput
 from embodmem.store import Store
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from embodmem.spatial.octree import Bricks, Octree
     from embodmem.spatial.octree.forgetting import Box
 
-_AT_ONCE, _SCRATCH_MIB = 1024, 5.0
+_AT_ONCE = 1024
 
 RESERVE = 4
 """One in so many bricks of the pool is kept free for what the next view may show."""
@@ -95,17 +96,19 @@ class Spill:
         """Make the part of the spilled bricks that lies in a box unknown; returns how many voxels that were."""
         from embodmem.spatial.octree import Octree, encode_bricks
 
-        keys = self._within(lower, upper)
-        gone = 0
+        keys, config = self._within(lower, upper), self.octree.config
+        gone, paints = 0, config.colour + config.labels
         for start in range(0, len(keys), _AT_ONCE):
             part = keys[start : start + _AT_ONCE]
             bricks, spilled = self._read(part)
-            small = Octree(replace(self.octree.config, budget_mib=_SCRATCH_MIB, device="cpu"))
+            small = Octree(
+                replace(config, budget_mib=map_bytes(_AT_ONCE + 1, config.threads, paints) / 2**20, device="cpu")
+            )
             small.load_bricks(*bricks)
             gone += small.remove_box(lower, upper)
             left = small.bricks()
             when = dict(zip(bricks.keys.tolist(), spilled.tolist(), strict=True))
-            blobs = encode_bricks(left.log_odds, left.ages)
+            blobs = encode_bricks(left.log_odds, left.ages, left.colours, left.labels)
             rows = zip(left.keys.tolist(), left.last_seen_ns.tolist(), blobs, strict=True)
             self._delete(db, part)
             db.executemany("INSERT INTO brick VALUES (?, ?, ?, ?)", [(*row, when[row[0]]) for row in rows])
@@ -133,7 +136,7 @@ class Spill:
     def _take_out(self, bricks: Bricks, now_ns: int) -> None:
         from embodmem.spatial.octree import encode_bricks
 
-        blobs = encode_bricks(bricks.log_odds, bricks.ages)
+        blobs = encode_bricks(bricks.log_odds, bricks.ages, bricks.colours, bricks.labels)
         for key, seen, blob in zip(bricks.keys.tolist(), bricks.last_seen_ns.tolist(), blobs, strict=True):
             self._pending[key] = (seen, blob, now_ns)
         self.keys = np.union1d(self.keys, bricks.keys)
@@ -152,9 +155,9 @@ class Spill:
             rows.update({row[0]: row[1:] for row in db.execute(query, (json.dumps(others),))})
         found: Sequence[int] = [key for key in keys.tolist() if key in rows]
         try:
-            values, ages = decode_bricks([rows[key][1] for key in found])
+            values, ages, *paint = decode_bricks([rows[key][1] for key in found])
         except InvalidInput as error:
             raise DamagedMemory(f"{self.store.path}: a brick of the map cannot be read: {error}") from error
         seen = np.array([rows[key][0] for key in found], dtype=np.int64)
         spilled = np.array([rows[key][2] for key in found], dtype=np.int64)
-        return Bricks(np.array(found, dtype=np.int64), values, seen, ages), spilled
+        return Bricks(np.array(found, dtype=np.int64), values, seen, ages, *paint), spilled

@@ -92,7 +92,7 @@ def content(path: Path) -> dict[str, list[Any]]:
 
 def bricks(rows: dict[str, list[Any]]) -> dict[int, bytes]:
     """Log-odds of the bricks by key."""
-    values, _ = decode_bricks([row[2] for row in rows["brick"]])
+    values = decode_bricks([row[2] for row in rows["brick"]]).values
     return {key: row.tobytes() for (key, *_), row in zip(rows["brick"], values, strict=True)}
 
 

@@ -14,6 +14,7 @@ from embodmem.spatial.octree.keys import (
 )
 from embodmem.spatial.octree.levels import Level
 from embodmem.spatial.octree.octree import Octree, OctreeStats, RaycastHits
+from embodmem.spatial.octree.paint import VoxelColours, VoxelLabels, mark_points
 from embodmem.spatial.octree.scan import LidarScan, integrate_scans
 
 __all__ = [
@@ -30,9 +31,12 @@ __all__ = [
     "Octree",
     "OctreeStats",
     "RaycastHits",
+    "VoxelColours",
+    "VoxelLabels",
     "decode_bricks",
     "encode_bricks",
     "integrate_scans",
+    "mark_points",
     "pack_keys",
     "unpack_keys",
 ]

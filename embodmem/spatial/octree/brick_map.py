@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,8 @@ from embodmem.config import SpatialConfig
 from embodmem.errors import InvalidInput
 from embodmem.spatial.octree import checks
 from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_VOXELS, to_ticks, unpack_keys
-from embodmem.spatial.octree.pool import BrickPool
+from embodmem.spatial.octree.paint import Painter, VoxelColours, VoxelLabels, split_colours, split_labels
+from embodmem.spatial.octree.pool import BrickPool, Paint, mixed_bricks
 from embodmem.spatial.octree.runtime import Launcher, find_device
 
 
@@ -25,12 +27,16 @@ class Bricks(NamedTuple):
         log_odds: (N, 512) float32, NaN = never observed; voxel (x, y, z) of a brick is at (z * 8 + y) * 8 + x.
         last_seen_ns: (N,) int64, when something in the brick was last observed.
         ages: (N, 512) uint32, how long before that each voxel was, in ticks of `TICK_NS`; 0 where it is unknown.
+        colours: (N, 512) uint32, see `embodmem.spatial.octree.pool.Paint`; (N, 0) where they are not kept.
+        labels: (N, 512) uint32, likewise.
     """
 
     keys: NDArray[np.int64]
     log_odds: NDArray[np.float32]
     last_seen_ns: NDArray[np.int64]
     ages: NDArray[np.uint16]
+    colours: NDArray[np.uint32]
+    labels: NDArray[np.uint32]
 
 
 class Changes(NamedTuple):
@@ -67,7 +73,9 @@ class BrickMap:
         self.config = config
         self._lock = threading.RLock()
         self._launcher = Launcher(find_device(config.device), config.threads)
-        self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher)
+        kept = config.colour, config.labels
+        self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher, *kept)
+        self._painter = Painter(config, self._pool)
 
     def bricks(self) -> Bricks:
         """A copy of the whole map."""
@@ -80,6 +88,8 @@ class BrickMap:
         log_odds: NDArray[np.float32],
         last_seen_ns: Any,
         ages: NDArray[np.uint16] | None = None,
+        colours: NDArray[np.uint32] | None = None,
+        labels: NDArray[np.uint32] | None = None,
     ) -> None:
         """Put bricks in, as saved: they replace what is there under the same keys, and count as clean.
 
@@ -88,12 +98,15 @@ class BrickMap:
             log_odds: (N, 512) float32.
             last_seen_ns: (N,) int64.
             ages: (N, 512) uint32, see `Bricks`; None takes all voxels to be as old as their brick.
+            colours: (N, 512) uint32, see `Bricks`; None is none. What the settings do not keep is passed over.
+            labels: (N, 512) uint32, likewise.
 
         Raises:
             InvalidInput: An array has another shape or dtype, a key comes twice, or the pool has no room for them.
         """
         ages = np.zeros(np.shape(log_odds), dtype=np.uint16) if ages is None else ages
         checks.check_bricks(keys, log_odds, last_seen_ns, ages)
+        paint = Paint(*(checks.check_paint(words, np.shape(log_odds)) for words in (colours, labels)))
         seen = np.asarray(last_seen_ns)
         known = ~np.isnan(log_odds)
         filled = known.any(axis=1)
@@ -102,9 +115,11 @@ class BrickMap:
             pool.tick_of(int(seen.max()) if len(seen) else 0)
             moments = to_ticks(seen, pool.base or 0)[:, None].astype(np.int64) - ages
             ticks = np.where(known, np.maximum(moments, 1), 0).astype(np.uint16)
-            self._check_room(keys[filled], log_odds[filled], ticks[filled])
+            paint = Paint(*(None if words is None else words[filled] for words in paint))
+            paint = pool.usable(log_odds[filled], paint)
+            self._check_room(keys[filled], mixed_bricks(log_odds[filled], ticks[filled], paint))
             slots = pool.claim(keys[filled])
-            pool.write(slots, np.ascontiguousarray(log_odds[filled]), ticks[filled])
+            pool.write(slots, np.ascontiguousarray(log_odds[filled]), ticks[filled], paint)
             for name in ("last_seen", "saved_seen"):
                 pool.put(name, slots, seen[filled])
             pool.put("dirty", slots, 0)
@@ -112,9 +127,8 @@ class BrickMap:
                 pool.put(name, slots, pool.struct.revision)
             pool.struct.revision += 1
 
-    def _check_room(self, keys: NDArray[np.int64], values: NDArray[np.float32], ticks: NDArray[np.uint16]) -> None:
+    def _check_room(self, keys: NDArray[np.int64], mixed: NDArray[np.bool_]) -> None:
         pool = self._pool
-        mixed = (values != values[:, :1]).any(axis=1) | (ticks != ticks[:, :1]).any(axis=1)
         for last_try in (False, True):
             slots = pool.find(keys)
             reused = int(np.count_nonzero(pool.host("block")[slots[slots >= 0]] >= 0))
@@ -187,7 +201,7 @@ class BrickMap:
             ticks[chosen & np.isnan(value)] = 0
             touched = slots[chosen.any(axis=1)]
             rows = chosen.any(axis=1)
-            pool.write(touched, values[rows], ticks[rows])
+            pool.write(touched, values[rows], ticks[rows], pool.read_paint(touched))
             pool.put("dirty", touched, 1)
             for name in ("flipped", "touched"):
                 pool.put(name, touched, pool.struct.revision)
@@ -196,6 +210,26 @@ class BrickMap:
             if len(empty):
                 pool.free(empty)
         return int(np.count_nonzero(chosen))
+
+    def colours(self, points: ArrayLike) -> VoxelColours:
+        """Colours of the voxels at points (N, 3) in the world, none unless the setting `colour` is on.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite.
+        """
+        where = checks.check_points(points, "points")
+        with self._lock:
+            return split_colours(self._painter.read(where)[0])
+
+    def labels(self, points: ArrayLike) -> VoxelLabels:
+        """Labels of the voxels at points (N, 3) in the world, none unless the setting `labels` is on.
+
+        Raises:
+            InvalidInput: The points have another shape or are not finite.
+        """
+        where = checks.check_points(points, "points")
+        with self._lock:
+            return split_labels(self._painter.read(where)[1])
 
     def dirty_bricks(self, stale_s: float = math.inf) -> Bricks:
         """A copy of the bricks of which a value changed since `mark_clean`.
@@ -220,7 +254,10 @@ class BrickMap:
         values, ticks = self._pool.read(slots)
         keys, seen = (self._pool.host(name)[slots].copy() for name in ("keys", "last_seen"))
         moments = to_ticks(seen, self._pool.base or 0)[:, None]
-        return Bricks(keys, values, seen, np.where(ticks > 0, np.maximum(moments, ticks) - ticks, 0).astype(np.uint16))
+        ages = np.where(ticks > 0, np.maximum(moments, ticks) - ticks, 0).astype(np.uint16)
+        nothing = np.empty((len(slots), 0), dtype=np.uint32)
+        paint = self._pool.read_paint(slots)
+        return Bricks(keys, values, seen, ages, *(nothing if words is None else words for words in paint))
 
     def clear(self) -> None:
         """Forget everything; the keys appear in `freed_keys`."""
@@ -262,9 +299,29 @@ class BrickMap:
         box = [wp.vec3i(*first.tolist()), wp.vec3i(*last.tolist())]
         inputs = [pool.struct, pool.on_device(slots, np.int32), *box, removed, left]
         self._launcher.run(pool.kernels.clear_box, len(slots), inputs)
+        pool.shed(slots)
         gone = removed.numpy()
         emptied = slots[(gone > 0) & (left.numpy() == 0)]
         if len(emptied):
             pool.free(emptied)
         pool.struct.revision += 1
         return int(gone.sum())
+
+    def _update(self, stamp_ns: int) -> Any:
+        import warp as wp
+
+        from embodmem.spatial.octree.kernels_pool import Update
+
+        update = Update()
+        update.lowest, update.highest = self.config.log_odds_min, self.config.log_odds_max
+        update.occupied = self.config.log_odds_occupied
+        update.stamp_ns = wp.int64(stamp_ns)
+        update.tick = wp.uint16(self._pool.tick_of(stamp_ns))
+        return update
+
+    def _write(self, integrate: Callable[[], None]) -> None:
+        with self._lock:
+            integrate()
+            self._pool.struct.revision += 1
+            if self._pool.free_blocks == 0 or self._pool.used == self._pool.capacity:
+                self._pool.free_unobserved()

@@ -150,3 +150,17 @@ def check_bricks(keys: Any, values: Any, last_seen_ns: Any, ages: Any) -> None:
         raise InvalidInput("bricks: wanted distinct keys >= 0 and stamps >= 0, got others")
     if np.isinf(values).any():
         raise InvalidInput("bricks: wanted finite log-odds or NaN for unknown, got infinity")
+
+
+def check_paint(words: Any, shape: tuple[int, ...]) -> NDArray[np.uint32] | None:
+    """Colours or labels (N, 512) of a set of bricks; None where there are none: None, or an array (N, 0).
+
+    Raises:
+        InvalidInput: The shape or dtype is another.
+    """
+    if words is None or np.shape(words) == (shape[0], 0):
+        return None
+    array = np.asarray(words)
+    if array.shape != shape or array.dtype != np.uint32:
+        raise InvalidInput(f"bricks: wanted colours and labels {shape} uint32, got {array.shape} {array.dtype}")
+    return array

@@ -35,6 +35,7 @@ def decay(pool: BrickPool, slots: Slots, since_ns: int, now_ns: int, half_life_s
     inputs = [pool.struct, rule, pool.on_device(slots, np.int32), left]
     pool.launcher.share(kernels_decay.decay_bricks, len(slots), 1, inputs)
     known = left.numpy()
+    pool.shed(slots)
     pool.collapse(slots)
     gone = slots[known == 0]
     if len(gone):

@@ -50,6 +50,8 @@ class Pool:
     seen_rows: wp.array2d(dtype=seen8)  # (blocks, 64) ticks at which each voxel was last observed; 0 = never
     log_odds: wp.array2d(dtype=wp.float32)  # (blocks, 512): the memory of rows
     ticks: wp.array2d(dtype=wp.uint16)  # (blocks, 512): the memory of seen_rows
+    colours: wp.array2d(dtype=wp.uint32)  # (blocks, 512), or (0, 512) where no colours are kept; see kernels_paint
+    labels: wp.array2d(dtype=wp.uint32)  # (blocks, 512), or (0, 512) where no labels are kept
     free_blocks: wp.array(dtype=wp.int32)
     counters: wp.array(dtype=wp.int32)  # slots in use, bricks refused because the pool was full, free blocks
     revision: wp.int32  # counts the calls that may change the map
@@ -163,6 +165,10 @@ def expand(pool: Pool, slot: int) -> bool:
     for row in range(pool.rows.shape[1]):
         pool.rows[block, row] = values
         pool.seen_rows[block, row] = ticks
+    for i in range(pool.colours.shape[1] * wp.min(pool.colours.shape[0], 1)):
+        pool.colours[block, i] = wp.uint32(0)
+    for i in range(pool.labels.shape[1] * wp.min(pool.labels.shape[0], 1)):
+        pool.labels[block, i] = wp.uint32(0)
     pool.block[slot] = block
     return True
 
@@ -276,8 +282,22 @@ def release(pool: Pool, slot: int):
 
 
 @wp.func
+def has_paint(pool: Pool, block: int) -> bool:
+    """Whether a voxel of a block has a colour or a label."""
+    found = wp.uint32(0)
+    for i in range(pool.colours.shape[1] * wp.min(pool.colours.shape[0], 1)):
+        found = found | pool.colours[block, i]
+    for i in range(pool.labels.shape[1] * wp.min(pool.labels.shape[0], 1)):
+        found = found | pool.labels[block, i]
+    return found != wp.uint32(0)
+
+
+@wp.func
 def collapse(pool: Pool, slot: int) -> bool:
-    """Give a brick's block back where all its voxels hold the same value and were last seen at the same time."""
+    """Give a brick's block back where all its voxels hold the same value and were last seen at the same time.
+
+    A brick that is occupied throughout keeps it as long as one of them has a colour or a label.
+    """
     block = pool.block[slot]
     if block < 0:
         return False
@@ -291,6 +311,8 @@ def collapse(pool: Pool, slot: int) -> bool:
             alike += wp.where(equal and ticks[i] == tick, 1, 0)
         if alike < 8:
             return False
+    if value > pool.occupied and has_paint(pool, block):
+        return False
     pool.value[slot] = value
     pool.seen[slot] = tick
     release(pool, slot)

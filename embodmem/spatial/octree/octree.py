@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -83,7 +82,14 @@ class Octree(BrickMap):
         """Up to when the map has faded, see `decay`; None if it never has."""
 
     def integrate(
-        self, depth: NDArray[np.float32], camera: PinholeCamera, T_world_camera: ArrayLike, stamp_ns: int
+        self,
+        depth: NDArray[np.float32],
+        camera: PinholeCamera,
+        T_world_camera: ArrayLike,
+        stamp_ns: int,
+        *,
+        rgb: ArrayLike | None = None,
+        labels: ArrayLike | None = None,
     ) -> None:
         """Add a depth image; the rule per voxel is in `embodmem.spatial.octree.depth.DepthIntegrator`.
 
@@ -92,34 +98,61 @@ class Octree(BrickMap):
             camera: Its intrinsics.
             T_world_camera: (4, 4), optical frame.
             stamp_ns: When it was taken.
+            rgb: (H, W, 3) uint8; passed over unless the setting `colour` is on.
+            labels: (H, W) whole numbers 0 .. 65535, 0 = none; passed over unless the setting `labels` is on.
 
         Raises:
             DepthError: The image has another size or dtype, or holds NaN, infinite or negative values; the map is
                 unchanged then.
             PoseError: The pose is none.
-            InvalidInput: The stamp is none.
+            InvalidInput: The stamp is none, or another image has another size or dtype.
         """
         image = checks.check_depth(depth, camera)
         pose = checks.check_sensor_pose(T_world_camera, "T_world_camera", self.config.voxel_size_m)
         stamp = check_stamp(stamp_ns)
-        self._write(lambda: self._depth.integrate(image, camera, pose, self._update(stamp)))
+        paint = self._painter.checked(rgb, labels, camera.shape, ("rgb", "labels"))
 
-    def integrate_points(self, points: ArrayLike, T_world_sensor: ArrayLike, stamp_ns: int) -> None:
+        def add() -> None:
+            self._depth.integrate(image, camera, pose, self._update(stamp))
+            self._painter.pixels(image, camera, pose, *paint)
+
+        self._write(add)
+
+    def integrate_points(
+        self,
+        points: ArrayLike,
+        T_world_sensor: ArrayLike,
+        stamp_ns: int,
+        *,
+        labels: ArrayLike | None = None,
+        colours: ArrayLike | None = None,
+    ) -> None:
         """Add lidar points and the free space on the way to them; see `embodmem.spatial.octree.scan`.
+
+        Points of which nobody knows from where they were seen are for `embodmem.spatial.octree.mark_points`.
 
         Args:
             points: (N, 3) metres in the sensor frame.
             T_world_sensor: (4, 4).
             stamp_ns: When the scan was taken.
+            labels: (N,) whole numbers 0 .. 65535, 0 = none.
+            colours: (N, 3) uint8.
 
         Raises:
-            InvalidInput: The points have another shape or are not finite, or the stamp is none.
+            InvalidInput: The points have another shape or are not finite, the stamp is none, or labels or colours have
+                another shape or dtype.
             PoseError: The pose is none.
         """
         cloud = checks.check_points(points, "points", np.float32)
         pose = checks.check_sensor_pose(T_world_sensor, "T_world_sensor", self.config.voxel_size_m)
         stamp = check_stamp(stamp_ns)
-        self._write(lambda: integrate_scan(self.config, self._pool, cloud, pose, self._update(stamp)))
+        paint = self._painter.checked(colours, labels, (len(cloud),), ("colours", "labels"))
+
+        def add() -> None:
+            scan = integrate_scan(self.config, self._pool, cloud, pose, self._update(stamp))
+            self._painter.beams(scan, *paint)
+
+        self._write(add)
 
     def log_odds(self, points: ArrayLike) -> NDArray[np.float32]:
         """Log-odds (N,) of being occupied at points (N, 3) in the world; NaN where unknown.
@@ -361,22 +394,3 @@ class Octree(BrickMap):
                 self._pool.free(slots, forget=False)
                 self._pool.struct.revision += 1
         return taken
-
-    def _update(self, stamp_ns: int) -> Any:
-        import warp as wp
-
-        from embodmem.spatial.octree.kernels_pool import Update
-
-        update = Update()
-        update.lowest, update.highest = self.config.log_odds_min, self.config.log_odds_max
-        update.occupied = self.config.log_odds_occupied
-        update.stamp_ns = wp.int64(stamp_ns)
-        update.tick = wp.uint16(self._pool.tick_of(stamp_ns))
-        return update
-
-    def _write(self, integrate: Callable[[], None]) -> None:
-        with self._lock:
-            integrate()
-            self._pool.struct.revision += 1
-            if self._pool.free_blocks == 0 or self._pool.used == self._pool.capacity:
-                self._pool.free_unobserved()

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.config import SLOTS_PER_BLOCK, table_places
+from embodmem.config import PAINT_BYTES, SLOTS_PER_BLOCK, table_places
 from embodmem.spatial.octree.keys import BRICK_VOXELS, EMPTY, LAST_TICK, TICK_NS, to_ticks
 from embodmem.spatial.octree.runtime import Launcher
 
@@ -33,6 +33,29 @@ _PER_SLOT = {
 }
 
 
+class Paint(NamedTuple):
+    """What the voxels of some bricks bear beside their log-odds; None where it is not kept.
+
+    Attributes:
+        colours: (N, 512) uint32: red, green, blue and how many views they are the mean of, from the lowest byte up;
+            0 = none.
+        labels: (N, 512) uint32: label (16 bits), margin and votes (8 bits each), from the lowest bit up; 0 = none.
+    """
+
+    colours: NDArray[np.uint32] | None = None
+    labels: NDArray[np.uint32] | None = None
+
+
+def mixed_bricks(values: Values, ticks: Ticks, paint: Paint) -> NDArray[np.bool_]:
+    """Which bricks (N,) need a block: those whose voxels are not all alike, or painted."""
+    uniform = np.isnan(values).all(axis=1) | (values == values[:, :1]).all(axis=1)
+    uniform &= (ticks == ticks[:, :1]).all(axis=1)
+    for words in paint:
+        if words is not None:
+            uniform &= ~words.any(axis=1)
+    return np.asarray(~uniform)
+
+
 class BrickPool:
     """A fixed number of bricks in a structure of arrays (`kernels_pool.Pool`); the first `used` slots are taken.
 
@@ -40,7 +63,9 @@ class BrickPool:
     at least two places a brick, so that looking one up takes about one and a half probes.
     """
 
-    def __init__(self, blocks: int, occupied: float, launcher: Launcher) -> None:
+    def __init__(
+        self, blocks: int, occupied: float, launcher: Launcher, colour: bool = False, labels: bool = False
+    ) -> None:
         import warp as wp
 
         from embodmem.spatial.octree import kernels_bricks
@@ -48,6 +73,8 @@ class BrickPool:
 
         self.kernels = kernels_bricks
         self.launcher = launcher
+        self.kept = (colour, labels)
+        self.painted = colour or labels
         self.blocks = blocks
         self.capacity = slots = SLOTS_PER_BLOCK * blocks
         device = launcher.device
@@ -61,6 +88,9 @@ class BrickPool:
         shape = (blocks, BRICK_VOXELS)
         pool.log_odds = wp.array(ptr=pool.rows.ptr, shape=shape, dtype=wp.float32, device=device)
         pool.ticks = wp.array(ptr=pool.seen_rows.ptr, shape=shape, dtype=wp.uint16, device=device)
+        pool.colours, pool.labels = (
+            wp.zeros((blocks * kept, BRICK_VOXELS), dtype=wp.uint32, device=device) for kept in self.kept
+        )
         # The last block of the list is taken first.
         pool.free_blocks = wp.array(np.arange(blocks, dtype=np.int32)[::-1].copy(), device=device)
         pool.counters = wp.array(np.array([0, 0, blocks], dtype=np.int32), device=device)
@@ -76,13 +106,15 @@ class BrickPool:
     def nbytes(self) -> int:
         """Bytes of the pool's arrays, reserved once; an array over the memory of another does not count."""
         names = ("table_keys", "table_slots", *_PER_SLOT, "rows", "seen_rows", "free_blocks", "counters")
-        return sum(int(getattr(self.struct, name).capacity) for name in names)
+        painted = (name for name, kept in zip(("colours", "labels"), self.kept, strict=True) if kept)
+        return sum(int(getattr(self.struct, name).capacity) for name in (*names, *painted))
 
     @property
     def bytes_in_use(self) -> int:
         """Bytes of blocks and slots that are taken; what does not depend on them counts whole."""
         per_slot = sum(np.dtype(dtype).itemsize for dtype in _PER_SLOT.values())
-        return self.nbytes - self.free_blocks * 6 * BRICK_VOXELS - (self.capacity - self.used) * per_slot
+        per_voxel = 6 + PAINT_BYTES * sum(self.kept)
+        return self.nbytes - self.free_blocks * per_voxel * BRICK_VOXELS - (self.capacity - self.used) * per_slot
 
     @property
     def refused(self) -> int:
@@ -144,15 +176,59 @@ class BrickPool:
             self.launcher.run(self.kernels.read_bricks, 64 * len(slots), inputs)
         return values.numpy(), ticks.numpy()
 
-    def write(self, slots: Slots, values: Values, ticks: Ticks) -> None:
-        """Set log-odds and ticks (N, 512) of distinct bricks; those that are not uniform take a block each."""
-        uniform = np.isnan(values).all(axis=1) | (values == values[:, :1]).all(axis=1)
-        uniform &= (ticks == ticks[:, :1]).all(axis=1)
+    def read_paint(self, slots: NDArray[Any]) -> Paint:
+        """Colours and labels of bricks."""
+        import warp as wp
+
+        from embodmem.spatial.octree import kernels_paint
+
+        if not self.painted:
+            return Paint()
+        shape = (len(slots), BRICK_VOXELS)
+        words = [
+            wp.zeros(shape if kept else (0, BRICK_VOXELS), dtype=wp.uint32, device=self.launcher.device)
+            for kept in self.kept
+        ]
+        inputs = [self.struct, self.on_device(slots, np.int32), *words]
+        self.launcher.run(kernels_paint.read_paint, 64 * len(slots), inputs)
+        return Paint(*(array.numpy() if kept else None for array, kept in zip(words, self.kept, strict=True)))
+
+    def usable(self, values: Values, paint: Paint) -> Paint:
+        """What of a paint this pool keeps: what its settings say, on occupied voxels."""
+        solid = values > self.struct.occupied
+        return Paint(
+            *(
+                np.where(solid, words, 0).astype(np.uint32) if kept and words is not None else None
+                for words, kept in zip(paint, self.kept, strict=True)
+            )
+        )
+
+    def write(self, slots: Slots, values: Values, ticks: Ticks, paint: Paint | None = None) -> None:
+        """Set log-odds and ticks (N, 512) of distinct bricks; those that are not uniform take a block each.
+
+        What is painted is not uniform; bricks have no paint where none is given.
+        """
+        from embodmem.spatial.octree import kernels_paint
+
+        paint = self.usable(values, paint or Paint())
+        mixed = mixed_bricks(values, ticks, paint)
         self._run_on(self.kernels.release_slots, slots)
-        self._run_on(self.kernels.expand_slots, slots[~uniform])
+        self._run_on(self.kernels.expand_slots, slots[mixed])
         inputs = [self.struct, self.on_device(slots, np.int32), self.on_device(values), self.on_device(ticks)]
         self.launcher.run(self.kernels.write_bricks, 64 * len(slots), inputs)
+        if any(words is not None for words in paint):
+            none = np.empty((0, BRICK_VOXELS), np.uint32)
+            arrays = [self.on_device(none if words is None else words) for words in paint]
+            inputs = [self.struct, self.on_device(slots, np.int32), *arrays]
+            self.launcher.run(kernels_paint.write_paint, 64 * len(slots), inputs)
         self.settle()
+
+    def shed(self, slots: NDArray[Any]) -> None:
+        """Take colour and label off the voxels of bricks that are not occupied."""
+        from embodmem.spatial.octree import kernels_paint
+
+        if self.painted:
+            self.launcher.run(kernels_paint.shed_slots, 64 * len(slots), [self.struct, self.on_device(slots, np.int32)])
 
     def rows_changed(self) -> tuple[Slots, NDArray[np.uint64]]:
         """Slots (M,) of bricks that the last observation changed, and what became of their rows (M, 64).
@@ -189,6 +265,10 @@ class BrickPool:
 
     def settle_rows(self, items: Any, results: Any, update: Any) -> None:
         """Tell bricks what happened to their rows (`kernels_bricks.settle_rows`); all arguments are on the device."""
+        if self.painted:
+            from embodmem.spatial.octree import kernels_paint
+
+            self.launcher.run(kernels_paint.shed_rows, 64 * items.shape[0], [self.struct, items, results])
         self.launcher.run(self.kernels.settle_rows, items.shape[0], [self.struct, update, items, results])
         self.settle()
         self.last_rows = items, results

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class LidarScan:
         T_world_sensor_end: (4, 4) at its end; None where the sensor stood still or the points are deskewed already.
         offset_s: (N,) seconds from the start of the scan to each point, 0 .. duration_s; wanted with an end.
         duration_s: From start to end, seconds.
+        labels: (N,) whole numbers 0 .. 65535, 0 = none; passed over unless the setting `labels` is on.
+        colours: (N, 3) uint8; passed over unless the setting `colour` is on.
     """
 
     points: ArrayLike
@@ -46,6 +49,8 @@ class LidarScan:
     T_world_sensor_end: ArrayLike | None = None
     offset_s: ArrayLike | None = None
     duration_s: float | None = None
+    labels: ArrayLike | None = None
+    colours: ArrayLike | None = None
 
 
 @dataclass(frozen=True)
@@ -79,14 +84,23 @@ def integrate_scans(
         PoseError: A pose is none.
     """
     checked = [_check_scan(scan, octree.config, f"scans[{i}]") for i, scan in enumerate(scans)]
+    paints = [
+        octree._painter.checked(
+            scan.colours, scan.labels, (len(points),), (f"scans[{i}].colours", f"scans[{i}].labels")
+        )
+        for i, (scan, (points, *_)) in enumerate(zip(scans, checked, strict=True))
+    ]
+
+    def add(
+        points: NDArray[np.float32], pose: Pose, stamp_ns: int, sweep: Sweep | None, paint: tuple[Any, Any]
+    ) -> None:
+        options: dict[str, Any] = {"sweep": sweep, "discretize": discretize, "exact": exact}
+        scan = integrate_scan(octree.config, octree._pool, points, pose, octree._update(stamp_ns), **options)
+        octree._painter.beams(scan, *paint)
+
     with octree._lock:
-        for points, pose, stamp_ns, sweep in checked:
-            update = octree._update(stamp_ns)
-            octree._write(
-                lambda points=points, pose=pose, update=update, sweep=sweep: integrate_scan(  # type: ignore[misc]
-                    octree.config, octree._pool, points, pose, update, sweep=sweep, discretize=discretize, exact=exact
-                )
-            )
+        for parts, paint in zip(checked, paints, strict=True):
+            octree._write(partial(add, *parts, paint))
 
 
 def integrate_scan(
@@ -99,7 +113,7 @@ def integrate_scan(
     sweep: Sweep | None = None,
     discretize: bool = False,
     exact: bool = False,
-) -> None:
+) -> Any:
     """Add one scan of checked points (N, 3), sensor frame, metres.
 
     Each voxel is updated once a scan: as a hit if a point lies in it, else as a miss if a ray passes it (Hornung et
@@ -118,13 +132,17 @@ def integrate_scan(
         exact: The plain rule: walk the rays in float64 and mark bricks by hash, several times slower. The voxels are
             the same but for those that a ray cuts at a corner by less than 1e-6 voxel. Scans that need more than
             `MOST_BITS` go this way.
+
+    Returns:
+        The scan as the kernels take it; None where there are no points.
     """
     if len(points) == 0:
-        return
+        return None
     scan = _scan(config, pool, points, T_world_sensor, sweep)
     model = [config.log_odds_hit, config.log_odds_miss, update]
     if exact or not _walk_bits(pool, scan, discretize, model):
         _walk_exactly(pool, scan, model)
+    return scan
 
 
 def _scan(

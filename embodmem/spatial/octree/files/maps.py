@@ -98,7 +98,8 @@ def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
         size = _size_of_points(content, config, path)
         keys, values = bricks_of_points(fields, size, limits.log_odds_max, str(path), limits.capacity_bricks)
     ages = np.zeros(values.shape, dtype=np.uint16)
-    return Bricks(keys, values, np.full(len(keys), stamp, dtype=np.int64), ages), _with_size(config, size, path)
+    seen, none = np.full(len(keys), stamp, dtype=np.int64), np.empty((len(keys), 0), dtype=np.uint32)
+    return Bricks(keys, values, seen, ages, none, none), _with_size(config, size, path)
 
 
 def load_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: int = 0) -> Octree:
