@@ -16,6 +16,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from embodmem.cli_maps import export_map, import_map
+from embodmem.cli_serve import serve
 from embodmem.config import Config, config_from, config_to_plain, config_to_yaml, load_config
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import ConfigError, EmbodmemError, InvalidInput, MissingDependency, StoreError
@@ -378,6 +379,7 @@ def config(
 
 app.command("export")(export_map)
 app.command("import")(import_map)
+app.command()(serve)
 
 
 if __name__ == "__main__":

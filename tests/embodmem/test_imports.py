@@ -42,6 +42,10 @@ HEAVY = (
     "dateparser",
     "yaml",
     "jinja2",
+    "mcp",
+    "pydantic",
+    "openai",
+    "langchain_core",
 )
 
 
