@@ -222,6 +222,52 @@ class SemanticConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuardConfig:
+    """Whom the memory believes (`embodmem.guard`)."""
+
+    enabled: bool = True
+    """Whether anything is examined and ordered at all."""
+    trusted: tuple[str, ...] = ("", "user", "robot", "scene", "spatial")
+    """Sources that are trusted from the start, for as long as no claim of theirs was found wrong."""
+    derived: tuple[str, ...] = ("llm", "planner", "recall")
+    """Sources that say what they read in this memory: what they repeat is not stored again."""
+    claims: tuple[str, ...] = ("told",)
+    """Kinds of events that are claims, which may be echoes of a question."""
+    proven_trust: float = 0.8
+    """From this trust on, what a source says counts by itself."""
+    quarantine_below: float = 0.2
+    """What a source of less trust says is kept apart."""
+    quarantine_unproven: bool = False
+    """Keep apart what any unproven source says."""
+    quorum: int = 3
+    """So many unproven sources that say the same are as good as a trusted one."""
+    max_per_source: int = 1
+    """Most answers of an unproven source beside those of trusted ones."""
+    alike: float = 0.8
+    """Two texts that share this part of their words say the same."""
+    echo_words: int = 5
+    """A claim of fewer words than this is no echo of a question."""
+    echo_new: float = 0.1
+    """A claim is an echo when at most this part of its words is not in the question."""
+    max_speed_m_s: float = 0.0
+    """An agent that moved faster than this since its last pose was not there. 0: any speed."""
+    slack_m: float = 0.5
+    """What localisation may jump, metres."""
+    check_map: bool = False
+    """Whether a body can stand where the map is occupied: if set, it cannot."""
+
+    def __post_init__(self) -> None:
+        shares = (self.proven_trust, self.quarantine_below, self.alike, self.echo_new)
+        if not all(0.0 <= share <= 1.0 for share in shares):
+            raise ConfigError(f"guard: wanted proven_trust, quarantine_below, alike and echo_new in 0..1, got {shares}")
+        if min(self.quorum, self.max_per_source, self.echo_words) < 1 or min(self.max_speed_m_s, self.slack_m) < 0:
+            raise ConfigError(
+                "guard: wanted quorum, max_per_source and echo_words >= 1, max_speed_m_s and slack_m >= 0, got "
+                f"{self.quorum}, {self.max_per_source}, {self.echo_words}, {self.max_speed_m_s}, {self.slack_m}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class Config:
     """Everything. `embodmem config` prints it with the defaults."""
 
@@ -233,6 +279,7 @@ class Config:
     semantic: SemanticConfig = field(default_factory=SemanticConfig)
     working: WorkingConfig = field(default_factory=WorkingConfig)
     procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
+    guard: GuardConfig = field(default_factory=GuardConfig)
     encoder: str = "auto"
     """Text encoder: "hashing", "minilm", or "auto" for MiniLM where it is installed."""
 

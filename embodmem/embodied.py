@@ -18,6 +18,7 @@ from embodmem.encoders import find_encoder, make_encoder
 from embodmem.episodic import EpisodicMemory
 from embodmem.errors import InvalidInput
 from embodmem.geometry import check_pose
+from embodmem.guard import Guard
 from embodmem.index import Records, fuse
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
@@ -81,6 +82,7 @@ class EmbodiedMemory:
             self.semantic = SemanticMemory(self.records, self.config.semantic)
             self.working = WorkingMemory(self.records, self.config.working)
             self.procedural = ProceduralMemory(self.records, self.config.procedural)
+            self.guard = Guard(self.records, self.spatial, self.config.guard)
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()
@@ -139,7 +141,10 @@ class EmbodiedMemory:
             try:
                 for experience in experiences:
                     self.store.advance(OWNER, experience.agent, experience.stamp_ns)
-                    if isinstance(experience, Percept):
+                    objection = self.guard.objection(experience)
+                    if objection:
+                        self._keep_apart(experience, objection)
+                    elif isinstance(experience, Percept):
                         pending.append(self._mapper.submit(self.spatial.integrate, experience))
                         made.extend(self._write_percept(experience))
                     else:
@@ -156,6 +161,15 @@ class EmbodiedMemory:
                 self.closure.depths.add((number, depth) for number, _, _, depth in shown)
             finally:
                 wait(pending)  # none may still write into a map that a rollback has dropped
+
+    def _keep_apart(self, experience: Percept | Event, reason: str) -> None:
+        """In quarantine an event, or a view as a keyframe, touches no other memory."""
+        if isinstance(experience, Event):
+            number = self.episodic.add_event(experience)
+        else:
+            number = self.episodic.add_keyframe(experience, self.episodic.encode_image(experience))
+            self.episodic.reload()  # the next view is not held against this one
+        self.guard.keep_apart(number, experience.stamp_ns, reason)
 
     def _show(self, percept: Percept) -> Shown:
         return self.episodic.encode_image(percept), self.seen.surface(percept), self.closure.depths.encode(percept)
@@ -176,6 +190,10 @@ class EmbodiedMemory:
         return made
 
     def _write_event(self, event: Event) -> None:
+        known_already = self.guard.repeated(event)
+        if known_already is not None:
+            self.working.note(event.text, event.stamp_ns, agent=event.agent, ref=known_already)
+            return
         where = None if event.T_world_body is None else event.T_world_body[:3, 3]
         place = "" if where is None else self.scene.room_of(where) or ""
         found = [self.scene.resolve_in(event, name) for name in event.objects]
@@ -221,8 +239,9 @@ class EmbodiedMemory:
                     found.setdefault(key, item)
                 why.setdefault(key, {}).update({f"{name}.{channel}": score for channel, score in item.why.items()})
         scores = fuse(rankings)
-        best = [key for key in scores if key in found][:k]
-        return [replace(found[key], score=scores[key], why=why[key]) for key in best]
+        best = [key for key in scores if key in found][: max(k, 50)]
+        items = [replace(found[key], score=scores[key], why=why[key]) for key in best]
+        return self.guard.order(items, query.text or "")[:k]
 
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
         """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.
@@ -285,6 +304,15 @@ class EmbodiedMemory:
         self.store.erase_traces()
         return gone
 
+    def purge(self, source: str) -> int:
+        """Remove all that a source said, and what rests on nothing else, in one transaction; returns how much went."""
+        with self.store.transaction():
+            gone = self.records.remove(self.guard.said_by(source))
+            for memory in (self.episodic, self.semantic, self.working):
+                memory.reload()
+        self.store.erase_traces()
+        return gone
+
     def clear(self) -> None:
         """Remove everything."""
         with self.store.transaction() as db:
@@ -294,6 +322,7 @@ class EmbodiedMemory:
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
             db.execute("DELETE FROM state WHERE name = 'build'")
             db.execute("DELETE FROM codebook")
+            db.execute("DELETE FROM trust")
 
     def newest_stamp(self, agent: str | None = None) -> int | None:
         """The stamp of the last experience of an agent, or of all, ns; None while there is none."""

@@ -74,7 +74,7 @@ def test_any_setting_can_be_overridden_and_comes_back(data: st.DataObject) -> No
     try:
         config = config_from(plain)
     except ConfigError as error:  # out of the bounds of its section, and the message says which
-        assert where[0] in ("spatial", "scene", "payloads", "procedural") and str(error).startswith(where[0])
+        assert where[0] in ("spatial", "scene", "payloads", "procedural", "guard") and str(error).startswith(where[0])
         return
     got: Any = config
     for name in where:

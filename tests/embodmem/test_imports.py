@@ -22,7 +22,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"types", "errors", "checks", "geometry", "config", "config_agent"}),
     frozenset({"store", "index", "encoders"}),
     frozenset({"spatial", "episodic", "semantic", "working", "procedural"}),
-    frozenset({"noticed"}),
+    frozenset({"noticed", "guard"}),
     frozenset({"embodied"}),
 )
 SHARED = {("index", "store")}

@@ -1,0 +1,120 @@
+"""The guard of a memory: examines what is written, orders what is recalled, takes back what a source said."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from embodmem.checks import check_stamp
+from embodmem.config import GuardConfig
+from embodmem.errors import InvalidInput
+from embodmem.guard.order import guarded, is_alike, stems
+from embodmem.guard.sensed import Plausibility
+from embodmem.guard.trust import Trust
+from embodmem.index import Records
+from embodmem.index.filters import row_id
+from embodmem.spatial.memory import SpatialMemory
+from embodmem.types import Event, Percept, Query, Recall
+
+_ALIKE_LOOKED_AT = 8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Quarantined:
+    """Something that is kept apart: no recall, no fact and no map takes it up until it is released.
+
+    Attributes:
+        item: What it is.
+        since_ns: Stamp of its writing, ns.
+        reason: Why it is kept apart.
+    """
+
+    item: Recall
+    since_ns: int
+    reason: str
+
+
+class Guard:
+    """Source identity, trust, plausibility and quarantine.
+
+    Args:
+        records: Of the memory.
+        spatial: Its map.
+        config: The rules.
+
+    Attributes:
+        trust: The standing of each source.
+    """
+
+    def __init__(self, records: Records, spatial: SpatialMemory, config: GuardConfig) -> None:
+        self.records, self.config = records, config
+        self.trust = Trust(records.store, config)
+        self._plausible = Plausibility(spatial, config)
+
+    def objection(self, experience: Percept | Event) -> str:
+        """Why an experience is to be kept apart; "" when it may be taken up."""
+        if not self.config.enabled:
+            return ""
+        if isinstance(experience, Event):
+            if self.trust.is_shut_out(experience.source):
+                return f"source {experience.source!r} is not trusted"
+            pose = experience.T_world_body
+        else:
+            pose = experience.T_world_sensor
+        return self._plausible.objection(experience.agent, experience.stamp_ns, pose)
+
+    def repeated(self, event: Event) -> int | None:
+        """Row id of the record that a derived event says again: what was recalled is never stored as new.
+
+        Only events of `derived` sources, such as a language model that reads this memory, are held against what is
+        there; when a person tells something twice, it was told twice.
+        """
+        if not self.config.enabled or event.source not in self.config.derived:
+            return None
+        words = stems(event.text)
+        for item in self.records.search(Query(text=event.text), _ALIKE_LOOKED_AT):
+            if is_alike(words, stems(item.text), self.config.alike):
+                return row_id(item.id)
+        return None
+
+    def order(self, items: Sequence[Recall], question: str) -> list[Recall]:
+        """Answers in the order in which they may be given, see `guarded`."""
+        if not self.config.enabled:
+            return list(items)
+        return guarded(items, question, self.config, self.trust.is_proven)
+
+    def keep_apart(self, number: int, stamp_ns: int, reason: str) -> None:
+        """Put a record into quarantine."""
+        with self.records.store.transaction() as db:
+            db.execute("UPDATE record SET live = 0 WHERE id = ?", (number,))
+            db.execute("INSERT OR REPLACE INTO quarantine VALUES (?, ?, ?)", (number, check_stamp(stamp_ns), reason))
+
+    def quarantined(self) -> list[Quarantined]:
+        """All that is kept apart, oldest first."""
+        with self.records.store.read() as db:
+            rows = db.execute("SELECT id, since_ns, reason FROM quarantine ORDER BY since_ns, id").fetchall()
+            items = self.records.get([row[0] for row in rows])
+        return [Quarantined(item, since_ns, why) for item, (_, since_ns, why) in zip(items, rows, strict=True)]
+
+    def release(self, record_id: str) -> None:
+        """Let a record be recalled. Facts and maps do not follow: write it again for these.
+
+        Raises:
+            InvalidInput: It is not in quarantine.
+        """
+        number = row_id(record_id)
+        with self.records.store.transaction() as db:
+            if not db.execute("DELETE FROM quarantine WHERE id = ?", (number,)).rowcount:
+                raise InvalidInput(f"release: wanted the id of something in quarantine, got {record_id!r}")
+            db.execute("UPDATE record SET live = 1 WHERE id = ?", (number,))
+
+    def said_by(self, source: str) -> list[int]:
+        """Row ids of all that a source said, in quarantine or not, and of what rests on nothing else."""
+        said = self.records.match(Query(sources=(source,)))
+        rests = (
+            "SELECT l.id FROM record_link l JOIN record r ON r.id = l.id WHERE r.kind IN ('fact', 'item') "
+            "GROUP BY l.id HAVING min(l.ref IN (SELECT id FROM record WHERE source = ?))"
+        )
+        with self.records.store.read() as db:
+            derived = [int(row[0]) for row in db.execute(rests, (source,))]
+        return sorted({*said, *derived})
