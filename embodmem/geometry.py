@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -39,21 +40,23 @@ def check_pose(T: ArrayLike | None, name: str = "pose") -> Pose:
     pose = np.array(T, dtype=np.float64)
     if pose.shape != (4, 4):
         raise PoseError(f"{name}: wanted shape (4, 4), got {pose.shape}")
-    if not np.isfinite(pose).all():
+    # In plain numbers: a dozen small numpy calls would take ten times as long, and every view pays for it.
+    (a, b, c, x), (d, e, f, y), (g, h, i, z), last = pose.tolist()
+    if not all(map(math.isfinite, (a, b, c, x, d, e, f, y, g, h, i, z, *last))):
         raise PoseError(f"{name}: wanted finite numbers, got\n{pose}")
-    if np.abs(pose[3] - (0.0, 0.0, 0.0, 1.0)).max() > 1e-6:
+    if max(abs(last[0]), abs(last[1]), abs(last[2]), abs(last[3] - 1.0)) > 1e-6:
         raise PoseError(f"{name}: wanted the last row 0 0 0 1, got {pose[3]}")
-    rotation = pose[:3, :3]
-    error = float(np.abs(rotation.T @ rotation - np.eye(3)).max())
+    lengths = (a * a + d * d + g * g - 1.0, b * b + e * e + h * h - 1.0, c * c + f * f + i * i - 1.0)
+    error = max(map(abs, (*lengths, a * b + d * e + g * h, a * c + d * f + g * i, b * c + e * f + h * i)))
     if error > ROTATION_TOLERANCE:
         raise PoseError(
             f"{name}: wanted a rotation with |R^T R - 1| <= {ROTATION_TOLERANCE}, got {error:.2e}; is it scaled, "
             f"or row and column swapped?"
         )
-    if np.linalg.det(rotation) < 0:
+    if a * (e * i - f * h) - b * (d * i - f * g) + c * (d * h - e * g) < 0:
         raise PoseError(f"{name}: wanted a right-handed rotation, got a mirror image (det = -1)")
     if error > 1e-12:
-        u, _, vt = np.linalg.svd(rotation)
+        u, _, vt = np.linalg.svd(pose[:3, :3])
         pose[:3, :3] = u @ vt
     pose[3] = (0.0, 0.0, 0.0, 1.0)
     return pose

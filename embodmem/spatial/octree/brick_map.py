@@ -74,6 +74,7 @@ class BrickMap:
         self._lock = threading.RLock()
         self._launcher = Launcher(find_device(config.device), config.threads)
         kept = config.colour, config.labels
+        self._now: Any = None
         self._pool = BrickPool(config.capacity_bricks, config.log_odds_occupied, self._launcher, *kept)
         self._painter = Painter(config, self._pool)
 
@@ -308,16 +309,15 @@ class BrickMap:
         return int(gone.sum())
 
     def _update(self, stamp_ns: int) -> Any:
-        import warp as wp
-
+        """The one `Update` of this map, for an observation at a time; the caller holds the lock."""
         from embodmem.spatial.octree.kernels_pool import Update
 
-        update = Update()
-        update.lowest, update.highest = self.config.log_odds_min, self.config.log_odds_max
-        update.occupied = self.config.log_odds_occupied
-        update.stamp_ns = wp.int64(stamp_ns)
-        update.tick = wp.uint16(self._pool.tick_of(stamp_ns))
-        return update
+        if self._now is None:
+            self._now = Update()
+            self._now.lowest, self._now.highest = self.config.log_odds_min, self.config.log_odds_max
+            self._now.occupied = self.config.log_odds_occupied
+        self._now.stamp_ns, self._now.tick = stamp_ns, self._pool.tick_of(stamp_ns)
+        return self._now
 
     def _write(self, integrate: Callable[[], None]) -> None:
         with self._lock:

@@ -73,10 +73,11 @@ def check_reach(positions: NDArray[np.float64], voxel_size_m: float, name: str) 
         InvalidInput: A position is too far from the origin of the world.
     """
     limit = reach_limit(voxel_size_m)
-    if positions.size and float(np.abs(positions).max()) > limit:
+    farthest = float(np.abs(positions).max()) if positions.size else 0.0
+    if farthest > limit:
         raise InvalidInput(
             f"{name}: wanted coordinates within +-{limit:.0f} m (a map of {voxel_size_m} m voxels ends there), "
-            f"got {float(np.abs(positions).max()):.6g} m"
+            f"got {farthest:.6g} m"
         )
 
 

@@ -1,10 +1,7 @@
 # mypy: ignore-errors
-"""Projective integration of a depth image, as Warp kernels: tiles, bricks to visit, rows of voxels.
+"""Projective integration of a depth image, as Warp kernels: tiles, bricks to visit, points that mark voxels.
 
-With voxel indices i relative to the camera's own voxel, the homogeneous pixel of a voxel's centre is linear:
-h = M i + b with M = K' R^T s, so one row costs an addition a voxel and nothing grows with the distance from the
-origin of the world. K' holds the focal lengths and the principal point plus half a pixel; h.z is the depth, and
-floor(h.x / h.z), floor(h.y / h.z) is the nearest pixel.
+What the image says about the rows of these bricks is in `kernels_rows`.
 """
 
 import warp as wp
@@ -17,11 +14,8 @@ from embodmem.spatial.octree.kernels_pool import (
     expand,
     find_slot,
     pack_key,
-    row8,
-    seen8,
-    unpack_key,
-    update_row,
 )
+from embodmem.spatial.octree.kernels_rows import View
 
 wp.set_module_options({"enable_backward": False})
 if hasattr(wp.config, "cpu_compiler_flags"):
@@ -37,31 +31,7 @@ bits16 = wp.types.vector(length=16, dtype=wp.int32)
 SKIP = wp.constant(wp.uint8(0))
 PROJECT = wp.constant(wp.uint8(1))
 ALL_FREE = wp.constant(wp.uint8(2))
-NOTHING = wp.constant(1.0e30)
-SLACK = wp.constant(1.0e-3)  # m; more than rounding moves a voxel along the optical axis
 NOWHERE = wp.constant(-(1 << 30))
-
-
-@wp.struct
-class View:
-    """One camera pose, in the terms of the module's docstring, and the sensor model."""
-
-    M: wp.mat33
-    b: wp.vec3
-    base: wp.vec3i  # voxel of the camera
-    extent: wp.vec3  # largest |h - h(centre)| in a brick
-    extent_right: float  # the same for width * h.z - h.x
-    extent_bottom: float  # and for height * h.z - h.y
-    width: int
-    height: int
-    pitch: int  # px from line to line
-    near_m: float  # nearer depth is no return
-    far_m: float  # farther surfaces are not mapped; the way to them is free up to here
-    margin_m: float  # a voxel is seen through if its centre is nearer than the surface by more than this
-    half_m: float  # half a voxel
-    sparse_m: float  # from here on the marked points lie more than a voxel apart
-    hit: float
-    miss: float
 
 
 @wp.kernel
@@ -167,21 +137,27 @@ def classify_bricks(
     size: wp.vec3i,
     fine: wp.array2d(dtype=wp.vec2i),
     coarse: wp.array2d(dtype=wp.vec2i),
-    classes: wp.array2d(dtype=wp.uint8),
-    spans: wp.array2d(dtype=wp.vec2),
+    classes: wp.array(dtype=wp.uint8),
+    spans: wp.array(dtype=wp.vec2),
+    count: wp.array(dtype=wp.int32),
     first: int,
     stride: int,
 ):
-    """Classes and spans of depth (size.z * size.y, size.x) of the bricks of a box; one row along x a thread."""
+    """Classes and spans of depth of the bricks of a box, x fastest, then y; one row along x a thread.
+
+    Sets `count`, which `claim_bricks` counts up, to 0.
+    """
     row = first + wp.tid() * stride
+    if row == 0:
+        count[0] = 0
     y, z = lower[1] + row % size[1], lower[2] + row // size[1]
     i = wp.vec3i(lower[0] * 8, y * 8, z * 8) - view.base
     h = view.M * (wp.vec3(float(i[0]), float(i[1]), float(i[2])) + wp.vec3(3.5, 3.5, 3.5)) + view.b
     step = view.M * wp.vec3(8.0, 0.0, 0.0)
     for x in range(size[0]):
         kind, span = classify(view, h + step * float(x), fine, coarse)
-        classes[row, x] = kind
-        spans[row, x] = span
+        classes[row * size[0] + x] = kind
+        spans[row * size[0] + x] = span
 
 
 @wp.func
@@ -269,8 +245,8 @@ def claim_bricks(
     pool: Pool,
     lower: wp.vec3i,
     size: wp.vec3i,
-    classes: wp.array2d(dtype=wp.uint8),
-    spans: wp.array2d(dtype=wp.vec2),
+    classes: wp.array(dtype=wp.uint8),
+    spans: wp.array(dtype=wp.vec2),
     miss: float,
     update: Update,
     marks: wp.array3d(dtype=wp.uint32),
@@ -284,7 +260,7 @@ def claim_bricks(
     """
     row = wp.tid()
     for x in range(size[0]):
-        kind = classes[row, x]
+        kind = classes[row * size[0] + x]
         if kind != SKIP:
             key = pack_key(lower[0] + x, lower[1] + row % size[1], lower[2] + row // size[1])
             slot = claim_slot(pool, key)
@@ -298,109 +274,4 @@ def claim_bricks(
                         wipe_marks(marks, pool.block[slot])
                     item = wp.atomic_add(count, 0, 1)
                     items[item] = slot
-                    item_spans[item] = spans[row, x]
-
-
-@wp.func
-def outside(view: View, start: wp.vec3, end: wp.vec3) -> bool:
-    """Whether a whole row lies beyond one border of the image."""
-    width, height = float(view.width), float(view.height)
-    return (
-        wp.max(start[2], end[2]) <= 0.0
-        or wp.max(start[0], end[0]) < 0.0
-        or wp.max(start[1], end[1]) < 0.0
-        or wp.min(start[0] - width * start[2], end[0] - width * end[2]) >= 0.0
-        or wp.min(start[1] - height * start[2], end[1] - height * end[2]) >= 0.0
-    )
-
-
-@wp.func
-def sense_row(view: View, depth: wp.array(dtype=wp.float32), start: wp.vec3, step: wp.vec3) -> row8:
-    """What the image adds to the log-odds of a row of voxels, 0 where it says nothing; start is its first voxel's h.
-
-    Without branches, so that LLVM makes it eight lanes wide.
-    """
-    change = row8()
-    last_column, last_line = float(view.width) - 1.0, float(view.height) - 1.0
-    for i in range(8):
-        z = start[2] + float(i) * step[2]
-        inverse = 1.0 / wp.max(z, 1.0e-3)
-        u = (start[0] + float(i) * step[0]) * inverse
-        v = (start[1] + float(i) * step[1]) * inverse
-        margin = wp.min(wp.min(u, v), wp.min(last_column + 1.0 - u, last_line + 1.0 - v))
-        # The outer max tells the compiler that no index is negative.
-        column = wp.max(int(wp.clamp(u, 0.0, last_column)), 0)
-        line = wp.max(int(wp.clamp(v, 0.0, last_line)), 0)
-        surface = wp.where(wp.min(margin, z - 1.0e-3) >= 0.0, depth[line * view.pitch + column], 0.0)
-        behind = wp.where(surface >= view.near_m, z - surface, NOTHING)
-        hit = wp.where(surface <= view.far_m, view.hit, 0.0)
-        miss = wp.where(z <= view.far_m, view.miss, 0.0)
-        reach = wp.where(z > view.sparse_m, view.half_m, -NOTHING)
-        change[i] = wp.where(behind < -view.margin_m, miss, wp.where(behind <= reach, hit, 0.0))
-    return change
-
-
-@wp.kernel
-def integrate_rows(
-    keys: wp.array(dtype=wp.int64),
-    blocks: wp.array(dtype=wp.int32),
-    rows: wp.array2d(dtype=row8),
-    seen_rows: wp.array2d(dtype=seen8),
-    view: View,
-    depth: wp.array(dtype=wp.float32),
-    items: wp.array(dtype=wp.int32),
-    spans: wp.array(dtype=wp.vec2),
-    layers: wp.array3d(dtype=wp.uint64),
-    update: Update,
-    results: wp.array(dtype=wp.uint64),
-    first: int,
-    stride: int,
-):
-    """Update a layer of eight rows of voxels a thread, 8 threads a brick; results (64 a brick) are of `update_row`.
-
-    It takes the arrays of the pool that it needs one by one: Warp copies a struct for every thread on a CPU. The rows
-    of a thread go in a loop that is not unrolled, so that what they share is computed once.
-    """
-    thread = wp.tid()
-    item = first + (thread >> 3) * stride
-    slot = items[item]
-    whole = slot < 0
-    if whole:
-        slot = ~slot
-    block = blocks[slot]
-    z = thread & 7
-    at = unpack_key(keys[slot]) * 8 + wp.vec3i(0, 0, z) - view.base
-    h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
-    step = view.M * wp.vec3(1.0, 0.0, 0.0)
-    up = view.M * wp.vec3(0.0, 1.0, 0.0)
-    marked = wp.uint64(0)  # `layers` are the marks, a word for each layer of a brick
-    for copy in range(layers.shape[0]):
-        marked = marked | layers[copy, block, z]
-    span = spans[item]
-    free_to = wp.min(span[0] - view.margin_m - SLACK, view.far_m)
-    count = wp.int32(8)
-    for y in range(count):
-        row = z * 8 + y
-        start = h + up * float(y)
-        result = wp.uint64(0)
-        change = row8()
-        if whole:
-            for i in range(8):
-                change[i] = view.miss
-            result = update_row(rows, seen_rows, block, row, change, update)
-        else:
-            held = int((marked >> wp.uint64(8 * y)) & wp.uint64(0xFF))
-            idle = wp.bool(False)
-            near, far = wp.min(start[2], start[2] + 7.0 * step[2]), wp.max(start[2], start[2] + 7.0 * step[2])
-            if span[0] > 0.0 and far < free_to:  # in front of all that its pixels see
-                for i in range(8):
-                    change[i] = view.miss
-            elif near <= span[1] + view.half_m + SLACK and not outside(view, start, start + step * 7.0):
-                change = sense_row(view, depth, start, step)
-            else:
-                idle = held == 0  # behind all that its pixels see, or out of the image
-            if not idle:
-                for i in range(8):
-                    change[i] = wp.where((held & (1 << i)) != 0, view.hit, change[i])
-                result = update_row(rows, seen_rows, block, row, change, update)
-        results[item * 64 + row] = result
+                    item_spans[item] = spans[row * size[0] + x]

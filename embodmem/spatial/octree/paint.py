@@ -285,7 +285,7 @@ def mark_points(
         results = wp.empty(64 * len(chosen), dtype=wp.uint64, device=pool.launcher.device)
         inputs = [pool.struct, pool.on_device(marks[chosen]), on_device, config.log_odds_hit, update, results]
         pool.launcher.share(kernels_paint.apply_ends, len(chosen), 64, inputs)
-        pool.settle_rows(on_device, results, update)
+        pool.settle_rows(on_device, len(chosen), results, update)
         octree._painter.voxels(np.where(useful, slots, -1)[row.reshape(-1)], index, rgb, name)
 
     if len(where):

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.config import PAINT_BYTES, SLOTS_PER_BLOCK, table_places
-from embodmem.spatial.octree.keys import BRICK_VOXELS, EMPTY, LAST_TICK, TICK_NS, to_ticks
+from embodmem.spatial.octree.keys import BRICK_VOXELS, EMPTY, LAST_TICK, TICK_NS
 from embodmem.spatial.octree.runtime import Launcher
 
 Keys = NDArray[np.int64]
@@ -100,7 +100,7 @@ class BrickPool:
         self.base: int | None = None  # ticks are counted from here; None until something was observed
         self.used = 0
         self.free_blocks = blocks
-        self.last_rows: tuple[Any, Any] | None = None  # what the last observation did, see `settle_rows`
+        self.last_rows: tuple[Any, int, Any] | None = None  # what the last observation did, see `settle_rows`
 
     @property
     def nbytes(self) -> int:
@@ -158,7 +158,7 @@ class BrickPool:
             seen = self.host("seen").astype(np.int64)
             self.put("seen", np.arange(self.used), np.where(seen > 0, np.maximum(seen, shift + 1) - shift, 0))
             self.launcher.run(self.kernels.move_ticks, 64 * self.blocks, [self.struct, shift])
-        return int(to_ticks(stamp_ns, self.base))
+        return min(max(ticks - self.base, 1), LAST_TICK)
 
     def observed(self) -> Slots:
         """Slots of the bricks in which something was observed."""
@@ -237,8 +237,9 @@ class BrickPool:
         """
         if self.last_rows is None:
             return np.empty(0, np.int32), np.empty((0, 64), np.uint64)
-        items, results = (array.numpy() for array in self.last_rows)
-        rows = results[: 64 * len(items)].reshape(-1, 64)
+        items, count, results = self.last_rows
+        items = items.numpy()[:count]
+        rows = results.numpy()[: 64 * count].reshape(-1, 64)
         changed = ((rows & np.uint64(0xFFFFFFFF)) != 0).any(axis=1)
         slots = items[changed]
         return np.where(slots < 0, ~slots, slots), rows[changed]
@@ -263,15 +264,15 @@ class BrickPool:
         self._run_on(self.kernels.collapse_slots, slots)
         self.settle()
 
-    def settle_rows(self, items: Any, results: Any, update: Any) -> None:
+    def settle_rows(self, items: Any, count: int, results: Any, update: Any) -> None:
         """Tell bricks what happened to their rows (`kernels_bricks.settle_rows`); all arguments are on the device."""
         if self.painted:
             from embodmem.spatial.octree import kernels_paint
 
-            self.launcher.run(kernels_paint.shed_rows, 64 * items.shape[0], [self.struct, items, results])
-        self.launcher.run(self.kernels.settle_rows, items.shape[0], [self.struct, update, items, results])
+            self.launcher.run(kernels_paint.shed_rows, 64 * count, [self.struct, items, results])
+        self.launcher.run(self.kernels.settle_rows, count, [self.struct, update, items, results], recorded=True)
         self.settle()
-        self.last_rows = items, results
+        self.last_rows = items, count, results
 
     def free(self, slots: NDArray[Any], forget: bool = True) -> None:
         """Give slots and their blocks back: the last bricks move into the holes, and the table is built anew.

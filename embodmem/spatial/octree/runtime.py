@@ -12,10 +12,10 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from embodmem.errors import ConfigError
+from embodmem.spatial.octree.crew import Crew
 
 _lock = threading.RLock()
 _started = False
@@ -93,6 +93,14 @@ def _launch(kernel: Any, dim: int, inputs: Sequence[Any], device: Any) -> None:
         _launched.add((id(kernel), str(device)))
 
 
+def _record(kernel: Any, dim: int, inputs: Sequence[Any], device: Any) -> Any:
+    """A launch that can be repeated; compiles the kernel's module without output."""
+    import warp
+
+    with _lock, _quiet(warp.config):
+        return warp.launch(kernel, dim=dim, inputs=inputs, device=device, record_tape=False, record_cmd=True)
+
+
 def marching_cubes(field: Any, level: float, device: Any) -> tuple[Any, Any]:
     """Warp's marching cubes, without output: vertices (V, 3) float64 in cells, triangles (T, 3) int64.
 
@@ -120,31 +128,61 @@ class Launcher:
 
     A CPU launch is single-threaded but releases the GIL. A kernel that can be dealt out takes ``first, stride`` as
     its last two arguments and works on the items first, first + stride, ...: neighbours differ little, so that every
-    worker gets about the same load. Kernels that use atomics are never dealt out: on a CPU Warp's are plain reads
+    part gets about the same load. Kernels that use atomics are never dealt out: on a CPU Warp's are plain reads
     and writes.
+
+    Launches that come again and again can be `recorded`: packing arguments takes Warp 70 us, and only those that are
+    others than the last time are packed anew. The last arguments are kept alive until then.
     """
 
     def __init__(self, device: Any, threads: int) -> None:
         self.device = device
         self.workers = threads if device.is_cpu else 1
-        self._pool = ThreadPoolExecutor(self.workers - 1, "octree") if self.workers > 1 else None
+        self._crew = Crew(self.workers - 1) if self.workers > 1 else None
+        self._recorded: dict[tuple[Any, int], tuple[Any, list[Any]]] = {}
 
-    def run(self, kernel: Any, dim: int, inputs: Sequence[Any]) -> None:
-        """Launch `dim` threads of a kernel."""
-        if dim > 0:
-            _launch(kernel, dim, inputs, self.device)
-
-    def share(self, kernel: Any, items: int, threads_per_item: int, inputs: Sequence[Any], worth: int = 64) -> None:
-        """Launch `threads_per_item` threads for each item, dealt out where there are at least `worth` items."""
-        workers = self.workers if items >= worth else 1
-        if workers == 1 or self._pool is None:
-            self.run(kernel, items * threads_per_item, [*inputs, 0, 1])
+    def run(self, kernel: Any, dim: int, inputs: Sequence[Any], recorded: bool = False, worker: int = 0) -> None:
+        """Launch `dim` threads of a kernel; each worker has recordings of its own."""
+        if dim <= 0:
             return
-        counts = [(items - first + workers - 1) // workers for first in range(workers)]
-        jobs = [
-            self._pool.submit(self.run, kernel, counts[first] * threads_per_item, [*inputs, first, workers])
-            for first in range(1, workers)
-        ]
-        self.run(kernel, counts[0] * threads_per_item, [*inputs, 0, workers])
-        for job in jobs:
-            job.result()
+        if not recorded:
+            _launch(kernel, dim, inputs, self.device)
+            return
+        known = self._recorded.get((kernel, worker))
+        if known is None:
+            command = _record(kernel, dim, inputs, self.device)
+            self._recorded[kernel, worker] = command, list(inputs)
+        else:
+            command, before = known
+            command.set_dim(dim)
+            for i, value in enumerate(inputs):
+                if value is not before[i] or not (isinstance(value, (int, float)) or hasattr(value, "ptr")):
+                    command.set_param_at_index(i, value)
+                    before[i] = value
+        command.launch()
+
+    def share(
+        self,
+        kernel: Any,
+        items: int,
+        threads_per_item: int,
+        inputs: Sequence[Any],
+        worth: int = 64,
+        recorded: bool = False,
+        parts: int = 1,
+    ) -> None:
+        """Launch `threads_per_item` threads for each item, dealt out where there are at least `worth` items.
+
+        `parts` is how many pieces a worker takes one after the other: more of them even out what one worker loses to
+        other programs.
+        """
+        if self._crew is None or items < worth:
+            self.run(kernel, items * threads_per_item, [*inputs, 0, 1], recorded)
+            return
+        parts *= self.workers
+
+        def work(part: int, worker: int) -> None:
+            count = (items - part + parts - 1) // parts
+            self.run(kernel, count * threads_per_item, [*inputs, part, parts], recorded, worker)
+
+        self._crew.work(work, parts)

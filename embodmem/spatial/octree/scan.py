@@ -212,7 +212,7 @@ def _walk_bits(pool: BrickPool, scan: Any, discretize: bool, model: list[Any]) -
     results = wp.empty(64 * cells.shape[0], dtype=wp.uint64, device=device)
     inputs = [pool.struct, bits, *as_bytes, cells, slots, *model, results]
     launcher.share(kernels.apply_bits, cells.shape[0], 64, inputs)
-    pool.settle_rows(slots, results, model[-1])
+    pool.settle_rows(slots, slots.shape[0], results, model[-1])
     return True
 
 
@@ -234,7 +234,7 @@ def _walk_exactly(pool: BrickPool, scan: Any, model: list[Any]) -> None:
     slots = pool.on_device(marked, np.int32)
     results = wp.empty(64 * len(marked), dtype=wp.uint64, device=launcher.device)
     launcher.share(kernels.apply_marks, len(marked), 64, [pool.struct, marks, slots, *model, results])
-    pool.settle_rows(slots, results, model[-1])
+    pool.settle_rows(slots, slots.shape[0], results, model[-1])
 
 
 def _check_scan(
