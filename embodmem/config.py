@@ -11,6 +11,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from embodmem.config_agent import ProceduralConfig as ProceduralConfig
 from embodmem.config_agent import WorkingConfig as WorkingConfig
+from embodmem.config_semantic import RelationRule as RelationRule
+from embodmem.config_semantic import RoutineConfig as RoutineConfig
+from embodmem.config_semantic import SemanticConfig as SemanticConfig
 from embodmem.errors import ConfigError
 
 _T = TypeVar("_T")
@@ -212,16 +215,6 @@ class PayloadConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SemanticConfig:
-    """Facts (`embodmem.semantic`)."""
-
-    single_valued: tuple[str, ...] = ("on", "in", "at", "held by")
-    """Relations of which a subject has one at a time: a new object supersedes the old one."""
-    exclusive: tuple[tuple[str, ...], ...] = (("on", "held by"),)
-    """Groups of relations of which only one can hold at a time."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class GuardConfig:
     """Whom the memory believes (`embodmem.guard`)."""
 
@@ -308,6 +301,9 @@ def config_from(values: Any, kind: type[_T] = Config, where: str = "config") -> 
         if dataclasses.is_dataclass(hints[key]):
             made[key] = config_from(value, hints[key], here)
             continue
+        if get_origin(hints[key]) is dict and dataclasses.is_dataclass(get_args(hints[key])[1]):
+            made[key] = _named(value, get_args(hints[key])[1], here)
+            continue
         # YAML writes 5 for 5.0; nothing else is turned into another type silently.
         if hints[key] is float and isinstance(value, int) and not isinstance(value, bool):
             value = float(value)
@@ -322,6 +318,14 @@ def config_from(values: Any, kind: type[_T] = Config, where: str = "config") -> 
     return kind(**made)
 
 
+def _named(values: Any, kind: type[_T], where: str) -> dict[str, _T]:
+    """Config dataclasses by name."""
+    if not isinstance(values, dict) or not all(isinstance(name, str) for name in values):
+        hint = "; YAML takes on, off, yes and no for true and false: put them in quotes" if _has_bool([*values]) else ""
+        raise ConfigError(f"{where}: wanted a mapping of names to settings, got {values!r}{hint}")
+    return {name: config_from(value, kind, f"{where}.{name}") for name, value in values.items()}
+
+
 def _has_bool(value: Any) -> bool:
     return isinstance(value, bool) or (isinstance(value, (list, tuple)) and any(map(_has_bool, value)))
 
@@ -330,6 +334,11 @@ def _fits(value: Any, kind: Any) -> bool:
     """Whether a plain value is of a type as it stands: `cattrs` makes text of a number, and letters of a word."""
     if get_origin(kind) is tuple:
         return isinstance(value, (list, tuple)) and all(_fits(item, get_args(kind)[0]) for item in value)
+    if get_origin(kind) is dict:
+        named, of = get_args(kind)
+        return isinstance(value, dict) and all(_fits(k, named) and _fits(v, of) for k, v in value.items())
+    if kind is float and type(value) is int:  # YAML writes 1 for 1.0
+        return True
     return kind not in (int, float, str, bool) or type(value) is kind
 
 

@@ -296,6 +296,7 @@ class EmbodiedMemory:
                 about = self.records.match(Query(labels=tuple(objects)), self.semantic.kinds)
                 gone += self.semantic.remove(about)
                 db.executemany("DELETE FROM record_tag WHERE tag = ?", [(name,) for name in objects])
+            self.semantic.forget_claims((*query.labels, *objects))
         others = (query.labels, query.kinds, query.ids, query.sources, query.text, query.agent, query.between_ns)
         if not any(others) and (query.within is not None or query.radius_m is not None):
             for part in (self.seen, self.closure.depths, self.payloads):

@@ -160,7 +160,53 @@ CREATE TABLE skill_change (
 CREATE INDEX skill_change_id ON skill_change (id);
 """
 
-STEPS: tuple[str, ...] = (_RECORDS + _STATE, _VIEWS, _FACTS, _SURFACES, _LAYERS, _SOURCES, _SKILLS)
+_CLAIMS = """
+ALTER TABLE fact ADD COLUMN place TEXT NOT NULL DEFAULT '';   -- where that was
+CREATE TABLE fact_claim (           -- what facts are decided from
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    told INTEGER,                   -- its place in the order of telling; NULL: its id
+    subject TEXT NOT NULL, relation TEXT NOT NULL,
+    object TEXT NOT NULL,           -- '': an ending, whatever the object
+    holds INTEGER NOT NULL,         -- 1: it held, 0: it ended
+    is_open INTEGER NOT NULL,       -- 1: and that goes on
+    valid_from_ns INTEGER NOT NULL, last_ns INTEGER NOT NULL,   -- the time it speaks of itself, both ends included
+    known_ns INTEGER NOT NULL,      -- when it was learnt
+    confidence REAL NOT NULL, source TEXT NOT NULL,
+    data TEXT NOT NULL              -- JSON: place, names, text, position, evidence
+);
+CREATE INDEX fact_claim_relation ON fact_claim (subject, relation, last_ns);
+CREATE INDEX fact_claim_object ON fact_claim (subject, relation, object, last_ns);
+CREATE INDEX fact_valid ON fact (valid_from_ns) WHERE known_until_ns IS NULL;
+-- Rows of `fact` are deleted by forgetting alone; what they were decided from goes with them.
+CREATE TRIGGER fact_forget AFTER DELETE ON fact BEGIN
+    DELETE FROM fact_claim WHERE subject = old.subject AND relation = old.relation AND object = old.object
+        AND valid_from_ns < ifnull(old.valid_until_ns, 9223372036854775807) AND last_ns >= old.valid_from_ns
+        AND NOT EXISTS (SELECT 1 FROM fact f WHERE f.subject = old.subject AND f.relation = old.relation
+            AND f.object = old.object AND f.known_until_ns IS NULL
+            AND f.valid_from_ns <= fact_claim.last_ns AND ifnull(f.valid_until_ns > fact_claim.valid_from_ns, 1));
+    DELETE FROM fact_claim WHERE subject = old.subject AND NOT EXISTS (SELECT 1 FROM fact WHERE subject = old.subject);
+END;
+"""
+
+FACTS_AS_CLAIMS = """
+INSERT INTO fact_claim
+    (subject, relation, object, holds, is_open, valid_from_ns, last_ns, known_ns, confidence, source, data)
+SELECT f.subject, f.relation, f.object, 1, f.valid_until_ns IS NULL, f.valid_from_ns,
+    ifnull(f.valid_until_ns - 1, f.valid_from_ns), f.known_from_ns, f.confidence, r.source, json_object('text', r.text)
+FROM fact f JOIN record r ON r.id = f.id WHERE f.known_until_ns IS NULL ORDER BY f.id;
+"""
+"""What was believed before claims were kept stands for the claims that led to it."""
+
+STEPS: tuple[str, ...] = (
+    _RECORDS + _STATE,
+    _VIEWS,
+    _FACTS,
+    _SURFACES,
+    _LAYERS,
+    _SOURCES,
+    _SKILLS,
+    _CLAIMS + FACTS_AS_CLAIMS,
+)
 """Step i leads from version i to version i + 1."""
 
 VERSION = len(STEPS)

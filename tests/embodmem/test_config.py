@@ -66,6 +66,7 @@ def test_any_setting_can_be_overridden_and_comes_back(data: st.DataObject) -> No
         str: st.text(),
         tuple: st.just(default),
         bool: st.booleans(),
+        dict: st.just(default),
     }
     value = data.draw(values[type(default)])
     plain: Any = value
@@ -74,7 +75,8 @@ def test_any_setting_can_be_overridden_and_comes_back(data: st.DataObject) -> No
     try:
         config = config_from(plain)
     except ConfigError as error:  # out of the bounds of its section, and the message says which
-        assert where[0] in ("spatial", "scene", "payloads", "procedural", "guard") and str(error).startswith(where[0])
+        sections = ("spatial", "scene", "payloads", "procedural", "guard", "semantic")
+        assert where[0] in sections and str(error).startswith(where[0])
         return
     got: Any = config
     for name in where:
@@ -113,6 +115,17 @@ def test_a_misspelt_key_names_the_right_one(where: tuple[str, ...], default: Any
         ("text", "wanted a mapping"),
         ({"semantic": {"exclusive": 3}}, "config.semantic.exclusive: wanted"),
         ({"semantic": {"single_valued": 3}}, "config.semantic.single_valued: wanted"),
+        ({"semantic": {"relations": {"on": {"keep": "newest"}}}}, "semantic.relations.on: unknown key.*'keeps'"),
+        ({"semantic": {"relations": {"on": {"keeps": "strong"}}}}, "got 'strong'; perhaps 'strongest'"),
+        ({"semantic": {"relations": {"on": {"min_confidence": 2}}}}, "wanted min_confidence in 0..1, got 2"),
+        ({"semantic": {"relations": {"on": 3}}}, "config.semantic.relations.on: wanted a mapping"),
+        ({"semantic": {"relations": {"on": {"symmetric": True}}}}, "'on' is symmetric; wanted it neither"),
+        ({"semantic": {"relations": {True: {}}}}, "YAML takes on.*put them in quotes"),
+        ({"semantic": {"relations": [1]}}, "config.semantic.relations: wanted a mapping of names"),
+        ({"semantic": {"relations": {"a": {"inverse_of": "b"}, "b": {"inverse_of": "a"}}}}, "an inverse itself"),
+        ({"semantic": {"relations": {"a": {"inverse_of": "b", "symmetric": True}}}}, "wanted inverse_of or symmetric"),
+        ({"semantic": {"trust": {"ann": 2}}}, "semantic.trust: wanted 0..1, got 2"),
+        ({"semantic": {"trust": {"ann": "much"}}}, "config.semantic.trust: wanted"),
     ],
 )
 def test_mistakes(values: Any, words: str) -> None:
