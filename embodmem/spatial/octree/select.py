@@ -11,7 +11,7 @@ from embodmem.errors import InvalidInput
 from embodmem.geometry import backproject
 from embodmem.spatial.octree import checks
 from embodmem.spatial.octree.gather import brick_keys, gather
-from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, MAX_DEPTH, pack_keys, unpack_keys
+from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, MAX_DEPTH, pack_keys, unpack_keys, voxel_offsets
 from embodmem.types import PinholeCamera
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ class NearestVoxels(NamedTuple):
     position: NDArray[np.float64]
 
 
-def in_box(octree: Octree, lower: ArrayLike, upper: ArrayLike, depth: int = MAX_DEPTH) -> Leaves:
+def in_box(
+    octree: Octree, lower: ArrayLike, upper: ArrayLike, depth: int = MAX_DEPTH, label: int | None = None
+) -> Leaves:
     """Leaves at a depth that a box touches. The work is that of the leaves at that depth.
 
     Args:
@@ -67,6 +69,7 @@ def in_box(octree: Octree, lower: ArrayLike, upper: ArrayLike, depth: int = MAX_
         lower: (3,) corner in the world, metres; -inf is allowed.
         upper: (3,) corner; inf is allowed. A face of the box that lies on a face of leaves touches only its inside.
         depth: 4 (leaves of 2**20 voxels) .. `MAX_DEPTH` (voxels).
+        label: Only leaves with a voxel of this label (`SpatialMemory.label_names.find` gives the number of a text).
 
     Raises:
         InvalidInput: The corners are no box, or there is no such depth.
@@ -76,10 +79,12 @@ def in_box(octree: Octree, lower: ArrayLike, upper: ArrayLike, depth: int = MAX_
     inside = (leaves.nodes * leaves.edge_m < high - _sliver(leaves)) & (
         (leaves.nodes + 1) * leaves.edge_m > low + _sliver(leaves)
     )
-    return _chosen(leaves, np.asarray(inside.all(axis=1)))
+    return _labelled(octree, _chosen(leaves, np.asarray(inside.all(axis=1))), label, low, high)
 
 
-def in_sphere(octree: Octree, centre: ArrayLike, radius_m: float, depth: int = MAX_DEPTH) -> Leaves:
+def in_sphere(
+    octree: Octree, centre: ArrayLike, radius_m: float, depth: int = MAX_DEPTH, label: int | None = None
+) -> Leaves:
     """Leaves at a depth that a ball touches; as `in_box`.
 
     Raises:
@@ -88,9 +93,10 @@ def in_sphere(octree: Octree, centre: ArrayLike, radius_m: float, depth: int = M
     middle = checks.check_points(np.asarray(centre)[None], "centre")
     if not 0 < radius_m < np.inf:
         raise InvalidInput(f"sphere: wanted a centre (3,) and metres > 0, got {centre!r} and {radius_m!r}")
-    leaves = _at_depth(octree, middle[0] - radius_m, middle[0] + radius_m, _check_depth(depth))
+    low, high = middle[0] - radius_m, middle[0] + radius_m
+    leaves = _at_depth(octree, low, high, _check_depth(depth))
     nearest = np.clip(middle, leaves.nodes * leaves.edge_m, (leaves.nodes + 1) * leaves.edge_m)
-    return _chosen(leaves, ((nearest - middle) ** 2).sum(axis=1) < radius_m**2)
+    return _labelled(octree, _chosen(leaves, ((nearest - middle) ** 2).sum(axis=1) < radius_m**2), label, low, high)
 
 
 def nearest_occupied(octree: Octree, points: ArrayLike, max_radius_m: float) -> NearestVoxels:
@@ -175,6 +181,29 @@ def _sliver(leaves: Leaves) -> float:
 
 def _chosen(leaves: Leaves, mask: NDArray[np.bool_]) -> Leaves:
     return Leaves(leaves.nodes[mask], leaves.edge_m, leaves.occupied[mask], leaves.has_unknown[mask])
+
+
+def _labelled(
+    octree: Octree, leaves: Leaves, label: int | None, lower: NDArray[np.float64], upper: NDArray[np.float64]
+) -> Leaves:
+    """Those leaves that hold a voxel with a label; all of them touch the box."""
+    if label is None:
+        return leaves
+    brick_m = BRICK_EDGE * octree.config.voxel_size_m
+    reach = max(leaves.edge_m, brick_m)  # a leaf may have its label outside of the box
+    with octree._lock:
+        slots = octree._pool.observed()
+        bricks = unpack_keys(octree._pool.host("keys")[slots])
+        near = ((bricks * brick_m < upper + reach) & ((bricks + 1) * brick_m > lower - reach)).all(axis=1)
+        words = octree._pool.read_paint(slots[near]).labels
+    bearing = np.empty((0, 3), dtype=np.int64)
+    if words is not None:
+        brick, place = np.nonzero((words & 0xFFFF) == label)
+        bearing = bricks[near][brick] * BRICK_EDGE + voxel_offsets()[place]
+        bearing = np.unique(bearing // round(leaves.edge_m / octree.config.voxel_size_m), axis=0)
+    together = np.unique(np.concatenate([leaves.nodes, bearing]), axis=0, return_inverse=True)[1].reshape(-1)
+    n = len(leaves.nodes)
+    return _chosen(leaves, np.isin(together[:n], together[n:]))
 
 
 def _at_depth(octree: Octree, lower: NDArray[np.float64], upper: NDArray[np.float64], depth: int) -> Leaves:

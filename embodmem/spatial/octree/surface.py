@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 from embodmem.spatial.octree import runtime
 from embodmem.spatial.octree.gather import brick_keys, gather
 from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, pack_keys, unpack_keys
+from embodmem.spatial.octree.paint import VoxelColours
 
 if TYPE_CHECKING:
     from embodmem.spatial.octree.octree import Octree
 
-__all__ = ["SurfacePoints", "TriangleMesh", "surface_mesh", "surface_points"]
+__all__ = ["GREY", "SurfacePoints", "TriangleMesh", "in_grey", "surface_mesh", "surface_points"]
 
 _BLOCK = 8
 """Bricks along the edge of a block that is meshed at once: 65**3 values."""
 _NUDGE = 1e-3
+GREY = 128
+"""What stands for the colour of a voxel that has none."""
 
 
 class SurfacePoints(NamedTuple):
@@ -27,10 +30,14 @@ class SurfacePoints(NamedTuple):
     Attributes:
         points: (N, 3) float64 centres in the world, metres.
         normals: (N, 3) float32 unit vectors towards the free side.
+        colours: (N, 3) uint8, `GREY` where a voxel has none; None where the map keeps none.
+        labels: (N,) uint16, 0 where a voxel has none; None where the map keeps none.
     """
 
     points: NDArray[np.float64]
     normals: NDArray[np.float32]
+    colours: NDArray[np.uint8] | None = None
+    labels: NDArray[np.uint16] | None = None
 
 
 class TriangleMesh(NamedTuple):
@@ -39,10 +46,14 @@ class TriangleMesh(NamedTuple):
     Attributes:
         vertices: (V, 3) float64 in the world, metres; each one once.
         triangles: (T, 3) int32 vertices, counter-clockwise as seen from the free side.
+        colours: (V, 3) uint8, those of the occupied voxel next to each vertex; see `SurfacePoints`.
+        labels: (V,) uint16, likewise.
     """
 
     vertices: NDArray[np.float64]
     triangles: NDArray[np.int32]
+    colours: NDArray[np.uint8] | None = None
+    labels: NDArray[np.uint16] | None = None
 
 
 def surface_points(octree: Octree) -> SurfacePoints:
@@ -76,7 +87,7 @@ def surface_points(octree: Octree) -> SurfacePoints:
         total = int(found.sum())
         voxels, normals = run((np.cumsum(found) - found).astype(np.int32), total, True)
         centres = (voxels.numpy().reshape(total, 3) + 0.5) * octree.config.voxel_size_m
-        return SurfacePoints(centres, normals.numpy().reshape(total, 3))
+        return SurfacePoints(centres, normals.numpy().reshape(total, 3), *_paint(octree, centres))
 
 
 def surface_mesh(octree: Octree, *, closed: bool = True) -> TriangleMesh:
@@ -106,11 +117,29 @@ def surface_mesh(octree: Octree, *, closed: bool = True) -> TriangleMesh:
                 parts.append((edges, places, triangles + before))
                 before += len(places)
     if not parts:
-        return TriangleMesh(np.empty((0, 3)), np.empty((0, 3), dtype=np.int32))
+        nothing = np.empty((0, 3))
+        return TriangleMesh(nothing, np.empty((0, 3), dtype=np.int32), *_paint(octree, nothing))
     edges, places, triangles = (np.concatenate(column) for column in zip(*parts, strict=True))
     _, chosen, name = np.unique(_as_numbers(edges), return_index=True, return_inverse=True)
     vertices = (places[chosen] + 0.5) * octree.config.voxel_size_m
-    return TriangleMesh(vertices, name.reshape(-1)[triangles].astype(np.int32))
+    lower = edges[chosen]
+    upper = lower[:, :3] + np.eye(3, dtype=np.int64)[lower[:, 3]]
+    ends = [(voxels + 0.5) * octree.config.voxel_size_m for voxels in (lower[:, :3], upper)]
+    with octree._lock:
+        solid = (octree.log_odds(ends[0]) > octree.config.log_odds_occupied)[:, None]
+        paint = _paint(octree, np.where(solid, *ends))
+    return TriangleMesh(vertices, name.reshape(-1)[triangles].astype(np.int32), *paint)
+
+
+def in_grey(found: VoxelColours) -> NDArray[np.uint8]:
+    """Colours (N, 3), `GREY` where there is none."""
+    return np.where(found.views[:, None] > 0, found.rgb, np.uint8(GREY))
+
+
+def _paint(octree: Octree, points: NDArray[np.float64]) -> tuple[NDArray[np.uint8] | None, NDArray[np.uint16] | None]:
+    """Colours and labels of the voxels at points, None for what the map does not keep."""
+    colours = in_grey(octree.colours(points)) if octree.config.colour else None
+    return colours, octree.labels(points).label if octree.config.labels else None
 
 
 def _dense(octree: Octree, first: NDArray[np.int64]) -> NDArray[np.float32]:

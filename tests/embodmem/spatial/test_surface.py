@@ -64,7 +64,7 @@ def test_a_ball(centre, radius):
     assert np.abs(off).max() <= SIZE_M
     exact = 4 / 3 * np.pi * radius**3
     assert volume(mesh) == pytest.approx(exact, abs=4 * np.pi * radius**2 * SIZE_M * 0.6)
-    points, normals = surface_points(octree)
+    points, normals = surface_points(octree)[:2]
     assert np.abs(np.linalg.norm(points - centre, axis=1) - radius).max() <= np.sqrt(3) * SIZE_M
     outward = (points - centre) / np.linalg.norm(points - centre, axis=1, keepdims=True)
     cosine = (normals * outward).sum(axis=1)
@@ -137,7 +137,7 @@ def room():
 
 def test_surface_of_a_room():
     octree = room()
-    points, normals = surface_points(octree)
+    points, normals = surface_points(octree)[:2]
     wanted = plain_surface(octree)
     assert sorted(map(tuple, np.round(points, 4).tolist())) == sorted(map(tuple, np.round(wanted, 4).tolist()))
     half = np.array([2.0, 1.5, 1.2])
@@ -160,7 +160,7 @@ def test_a_mesh_that_is_open_to_the_unknown():
 
 def test_a_thin_wall_that_is_free_on_both_sides():
     octree = octree_of(lambda p: np.abs(p[:, 2] - 0.05) < 0.04, around(1))
-    points, normals = surface_points(octree)
+    points, normals = surface_points(octree)[:2]
     assert len(points) == 16 * 16
     np.testing.assert_allclose(normals, np.tile([0, 0, 1], (256, 1)), atol=1e-5)
 

@@ -77,7 +77,7 @@ def _checked(entries: dict[str, str], data: int, binary: bool, name: str) -> Hea
     return Header(binary, "OcTree" if tree_type == "1" else tree_type, nodes, size, data)
 
 
-def write_header(binary: bool, nodes: int, voxel_size_m: float) -> bytes:
-    """The header of a file of a plain `OcTree`."""
+def write_header(binary: bool, nodes: int, voxel_size_m: float, tree_type: str = "OcTree") -> bytes:
+    """The header of a file of a tree."""
     first = BINARY if binary else FULL
-    return first + f"\nid OcTree\nsize {nodes}\nres {voxel_size_m!r}\ndata\n".encode("ascii")
+    return first + f"\nid {tree_type}\nsize {nodes}\nres {voxel_size_m!r}\ndata\n".encode("ascii")

@@ -13,10 +13,11 @@ from embodmem.config import SpatialConfig
 from embodmem.errors import InvalidInput
 from embodmem.spatial.octree.brick_map import Bricks
 from embodmem.spatial.octree.files.octomap_read import read_octomap
-from embodmem.spatial.octree.files.octomap_write import binary_stream, bt_file, full_stream, ot_file
+from embodmem.spatial.octree.files.octomap_write import binary_stream, bt_file, full_stream, octomap_colours, ot_file
 from embodmem.spatial.octree.files.pcd import read_pcd
 from embodmem.spatial.octree.files.points import (
     bricks_of_points,
+    colours_of_points,
     mesh_ply,
     pcd_points,
     ply_points,
@@ -25,7 +26,8 @@ from embodmem.spatial.octree.files.points import (
 )
 from embodmem.spatial.octree.keys import BRICK_EDGE, unpack_keys, voxel_offsets
 from embodmem.spatial.octree.octree import Octree
-from embodmem.spatial.octree.surface import TriangleMesh
+from embodmem.spatial.octree.paint import split_colours
+from embodmem.spatial.octree.surface import TriangleMesh, in_grey
 from embodmem.types import check_stamp
 
 __all__ = ["MAP_FORMATS", "load_map", "merge_bricks", "read_map", "save_map", "save_mesh"]
@@ -76,7 +78,8 @@ def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
     Returns:
         Bricks, and `config` or what stands for it. Voxels of a .bt file are as sure as `log_odds_min` and
         `log_odds_max` say; the log-odds of a .ot file are kept to the bit. Points of a .ply or .pcd file make their
-        voxels occupied (by their `log_odds`, if they have any); the rest stays unknown.
+        voxels occupied (by their `log_odds`, if they have any); the rest stays unknown. Colours of a .ot or
+        .ply file are kept where `config.colour` is on.
 
     Raises:
         InvalidInput: The file is missing, foreign, damaged or truncated, has another voxel size than `config`, or
@@ -92,14 +95,15 @@ def read_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: in
     limits = SpatialConfig() if config is None else config
     if form in (".bt", ".ot"):
         odds = (limits.log_odds_min, limits.log_odds_max)
-        keys, values, size = read_octomap(content, str(path), odds, limits.capacity_bricks)
+        keys, values, size, colours = read_octomap(content, str(path), odds, limits.capacity_bricks)
     else:
         fields = read_ply(content, str(path)) if form == ".ply" else read_pcd(path).fields
         size = _size_of_points(content, config, path)
         keys, values = bricks_of_points(fields, size, limits.log_odds_max, str(path), limits.capacity_bricks)
+        colours = colours_of_points(fields, size, keys)
     ages = np.zeros(values.shape, dtype=np.uint16)
     seen, none = np.full(len(keys), stamp, dtype=np.int64), np.empty((len(keys), 0), dtype=np.uint32)
-    return Bricks(keys, values, seen, ages, none, none), _with_size(config, size, path)
+    return Bricks(keys, values, seen, ages, colours, none), _with_size(config, size, path)
 
 
 def load_map(path: str | Path, config: SpatialConfig | None = None, stamp_ns: int = 0) -> Octree:
@@ -128,8 +132,8 @@ def save_map(octree: Octree, path: str | Path) -> None:
     Args:
         octree: The map.
         path: A file of `MAP_FORMATS`: .bt holds occupied and free, .ot the log-odds, .ply and .pcd the centres of
-            occupied voxels. OctoMap takes log-odds of 0 for occupied, this map takes those of `log_odds_occupied` for
-            free.
+            occupied voxels; .ot and .ply also the colours, where the map keeps any. OctoMap takes log-odds of 0 for
+            occupied, this map takes those of `log_odds_occupied` for free.
 
     Raises:
         InvalidInput: The extension is another, the map does not fit the format, or the file cannot be written.
@@ -142,13 +146,19 @@ def save_map(octree: Octree, path: str | Path) -> None:
         free = bricks.log_odds <= config.log_odds_occupied
         content = bt_file(binary_stream(bricks.keys, occupied, free), config.voxel_size_m)
     elif form == ".ot":
-        content = ot_file(full_stream(bricks.keys, bricks.log_odds), config.voxel_size_m)
+        colours = octomap_colours(bricks.colours) if config.colour else None
+        stream = full_stream(bricks.keys, bricks.log_odds, colours)
+        content = ot_file(stream, config.voxel_size_m, coloured=colours is not None)
     else:
         brick, place = np.nonzero(occupied)
         voxels = unpack_keys(bricks.keys)[brick] * BRICK_EDGE + voxel_offsets()[place]
-        cloud = ply_points if form == ".ply" else pcd_points
         centres = np.asarray((voxels + 0.5) * config.voxel_size_m, dtype=np.float64)
-        content = cloud(centres, bricks.log_odds[brick, place], config.voxel_size_m)
+        values, size = bricks.log_odds[brick, place], config.voxel_size_m
+        if form == ".pcd":
+            content = pcd_points(centres, values, size)
+        else:
+            rgb = in_grey(split_colours(bricks.colours[brick, place])) if config.colour else None
+            content = ply_points(centres, values, size, rgb)
     _write(path, content)
 
 

@@ -7,19 +7,31 @@ at the first k >= i with H(k) = H(i - 1) - 1 (Lukasiewicz words; Knuth, TAOCP vo
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.spatial.octree.files.header import Header, read_header
 from embodmem.spatial.octree.files.morton import brick_order, cells_of
-from embodmem.spatial.octree.files.octomap_write import BRICK_DEPTH, RECORD, TREE_DEPTH, count_nodes
+from embodmem.spatial.octree.files.octomap_write import (
+    BRICK_DEPTH,
+    COLOUR_RECORD,
+    RECORD,
+    TREE_DEPTH,
+    UNSET,
+    count_nodes,
+)
 from embodmem.spatial.octree.keys import BRICK_VOXELS, pack_keys
 
 __all__ = ["read_octomap"]
 
-_COLOUR = np.dtype([("value", "<f4"), ("rgb", "u1", 3), ("children", "u1")])
-_RECORDS = {"OcTree": RECORD, "OcTreeStamped": RECORD, "ColorOcTree": _COLOUR}  # a stamp is not written by OctoMap
+_RECORDS = {
+    "OcTree": RECORD,
+    "OcTreeStamped": RECORD,
+    "ColorOcTree": COLOUR_RECORD,
+}  # a stamp is not written by OctoMap
 
 _Ints = NDArray[np.int64]
 _Leaves = tuple[_Ints, _Ints, NDArray[np.float32]]
@@ -27,7 +39,7 @@ _Leaves = tuple[_Ints, _Ints, NDArray[np.float32]]
 
 def read_octomap(
     content: bytes, name: str, log_odds: tuple[float, float], capacity: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32], float]:
+) -> tuple[NDArray[np.int64], NDArray[np.float32], float, NDArray[np.uint32]]:
     """The bricks of a .bt or .ot file.
 
     Args:
@@ -37,7 +49,8 @@ def read_octomap(
         capacity: The most bricks that the leaves may fill.
 
     Returns:
-        Keys (N,) int64, log-odds (N, 512) float32 with NaN where unknown, and the edge of a voxel in metres.
+        Keys (N,) int64, log-odds (N, 512) float32 with NaN where unknown, the edge of a voxel in metres, and colours
+        (N, 512) as `embodmem.spatial.octree.pool.Paint` has them, (N, 0) where the tree has none.
 
     Raises:
         InvalidInput: The file is foreign, damaged or truncated, or holds more bricks than `capacity`.
@@ -47,10 +60,16 @@ def read_octomap(
         raise InvalidInput(f"{name}: wanted a tree of {', '.join(_RECORDS)}, got {header.tree_type!r}")
     if header.nodes == 0 and header.data == len(content):
         none = np.empty((0, BRICK_VOXELS), dtype=np.float32)
-        return np.empty(0, dtype=np.int64), none, header.voxel_size_m
-    leaves = _read_states(content, header, name, log_odds) if header.binary else _read_log_odds(content, header, name)
-    keys, values = _bricks(leaves, name, capacity)
-    return keys, values, header.voxel_size_m
+        return np.empty(0, dtype=np.int64), none, header.voxel_size_m, none.astype(np.uint32)
+    if header.binary:
+        leaves, words = _read_states(content, header, name, log_odds), None
+    else:
+        leaves, words = _read_log_odds(content, header, name)
+    keys, values = _bricks(leaves, name, capacity, np.float32(np.nan))
+    colours = np.empty((len(keys), 0), dtype=np.uint32)
+    if words is not None:
+        colours = _bricks((*leaves[:2], words), name, capacity, np.uint32(0))[1]
+    return keys, values, header.voxel_size_m, colours
 
 
 def _nodes(content: bytes, header: Header, dtype: np.dtype[np.void] | np.dtype[np.uint16], name: str) -> NDArray:  # type: ignore[type-arg]
@@ -111,7 +130,8 @@ def _read_states(content: bytes, header: Header, name: str, log_odds: tuple[floa
     return codes[node] * 8 + child, depths[node] + 1, values
 
 
-def _read_log_odds(content: bytes, header: Header, name: str) -> _Leaves:
+def _read_log_odds(content: bytes, header: Header, name: str) -> tuple[_Leaves, NDArray[np.uint32] | None]:
+    """The leaves, and their colours (N,) where the tree has some."""
     records = _nodes(content, header, _RECORDS[header.tree_type], name)
     codes, depths = _walk(np.ascontiguousarray(records["children"]), TREE_DEPTH, name)
     _check_count(len(records), header, name)
@@ -122,11 +142,17 @@ def _read_log_odds(content: bytes, header: Header, name: str) -> _Leaves:
         raise InvalidInput(
             f"{name}: wanted finite log-odds, got {bad} leaves with NaN or infinity: the file is damaged"
         )
-    return codes[leaf], depths[leaf], values
+    words = None
+    if "rgb" in (records.dtype.names or ()):
+        red, green, blue = records["rgb"][leaf].astype(np.uint32).T
+        words = np.where((red & green & blue) == UNSET, 0, red | green << 8 | blue << 16 | 1 << 24).astype(np.uint32)
+    return (codes[leaf], depths[leaf], values), words
 
 
-def _bricks(leaves: _Leaves, name: str, capacity: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Keys and log-odds of the bricks that some leaves fill.
+def _bricks(
+    leaves: tuple[_Ints, _Ints, NDArray[Any]], name: str, capacity: int, blank: np.generic
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Keys of the bricks that some leaves fill, and their values (N, 512), `blank` where no leaf is.
 
     Raises:
         InvalidInput: They are more than `capacity`.
@@ -142,7 +168,7 @@ def _bricks(leaves: _Leaves, name: str, capacity: int) -> tuple[NDArray[np.int64
         raise InvalidInput(
             f"{name}: wanted at most {capacity} bricks (spatial.budget_mib), got {total} of 8x8x8 voxels"
         )
-    out = np.full((total, BRICK_VOXELS), np.nan, dtype=np.float32)
+    out = np.full((total, BRICK_VOXELS), blank)
     for depth in range(BRICK_DEPTH, TREE_DEPTH + 1):
         chosen = depths[fine] == depth
         edge = 3 * (depth - BRICK_DEPTH)

@@ -12,9 +12,10 @@ from embodmem.errors import InvalidInput
 from embodmem.spatial.octree.keys import BRICK_EDGE, BRICK_LIMIT, BRICK_VOXELS, pack_keys
 from embodmem.spatial.octree.surface import TriangleMesh
 
-__all__ = ["bricks_of_points", "mesh_ply", "pcd_points", "ply_points", "read_ply", "voxel_size_in"]
+__all__ = ["bricks_of_points", "colours_of_points", "mesh_ply", "pcd_points", "ply_points", "read_ply", "voxel_size_in"]
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("log_odds", "<f4")])
+_RGB = [("red", "u1"), ("green", "u1"), ("blue", "u1")]
 _FACE = np.dtype([("count", "u1"), ("vertices", "<i4", 3)])
 _TYPES = {"char": "i1", "uchar": "u1", "short": "i2", "ushort": "u2", "int": "i4", "uint": "u4", "float": "f4"}
 _TYPES |= {"int8": "i1", "uint8": "u1", "int16": "i2", "uint16": "u2", "int32": "i4", "uint32": "u4"}
@@ -23,22 +24,39 @@ _FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
 _FARTHEST = 1 << 22  # voxels: float32 tells the centres of neighbours apart up to here
 
 
-def _records(points: NDArray[np.float64], log_odds: NDArray[np.float32], voxel_size_m: float) -> bytes:
+def _records(
+    points: NDArray[np.float64],
+    log_odds: NDArray[np.float32],
+    voxel_size_m: float,
+    colours: NDArray[np.uint8] | None = None,
+) -> bytes:
     if len(points) and np.abs(points).max() > _FARTHEST * voxel_size_m:
         raise InvalidInput(f"points: wanted a map within {_FARTHEST} voxels of the origin, got one that is larger")
-    out = np.empty(len(points), dtype=_POINT)
+    out = np.empty(len(points), dtype=_POINT if colours is None else np.dtype([*_POINT.descr, *_RGB]))
     for axis, name in enumerate("xyz"):
         out[name] = points[:, axis]
     out["log_odds"] = log_odds
+    if colours is not None:
+        for channel, (name, _) in enumerate(_RGB):
+            out[name] = colours[:, channel]
     return out.tobytes()
 
 
-def ply_points(points: NDArray[np.float64], log_odds: NDArray[np.float32], voxel_size_m: float) -> bytes:
-    """A .ply file of points (N, 3) in the world, metres, each with its log-odds (N,)."""
-    fields = "".join(f"property float {name}\n" for name in _POINT.names or ())
+def ply_points(
+    points: NDArray[np.float64],
+    log_odds: NDArray[np.float32],
+    voxel_size_m: float,
+    colours: NDArray[np.uint8] | None = None,
+) -> bytes:
+    """A .ply file of points (N, 3) in the world, metres, each with its log-odds (N,) and maybe colour (N, 3)."""
+    fields = "".join(f"property float {name}\n" for name in _POINT.names or ()) + _colour_fields(colours)
     head = f"ply\nformat binary_little_endian 1.0\ncomment voxel_size_m {voxel_size_m!r}\n"
     head += f"element vertex {len(points)}\n{fields}end_header\n"
-    return head.encode("ascii") + _records(points, log_odds, voxel_size_m)
+    return head.encode("ascii") + _records(points, log_odds, voxel_size_m, colours)
+
+
+def _colour_fields(colours: NDArray[np.uint8] | None) -> str:
+    return "" if colours is None else "".join(f"property uchar {name}\n" for name, _ in _RGB)
 
 
 def pcd_points(points: NDArray[np.float64], log_odds: NDArray[np.float32], voxel_size_m: float) -> bytes:
@@ -53,15 +71,19 @@ def pcd_points(points: NDArray[np.float64], log_odds: NDArray[np.float32], voxel
 
 
 def mesh_ply(mesh: TriangleMesh) -> bytes:
-    """A .ply file of a mesh; vertices as float64."""
+    """A .ply file of a mesh; vertices as float64, with their colours where it has some."""
+    vertices = np.empty(len(mesh.vertices), dtype=[("at", "<f8", 3), ("rgb", "u1", 0 if mesh.colours is None else 3)])
+    vertices["at"] = mesh.vertices
+    if mesh.colours is not None:
+        vertices["rgb"] = mesh.colours
     faces = np.empty(len(mesh.triangles), dtype=_FACE)
     faces["count"], faces["vertices"] = 3, mesh.triangles
     head = (
         f"ply\nformat binary_little_endian 1.0\nelement vertex {len(mesh.vertices)}\n"
-        "property double x\nproperty double y\nproperty double z\n"
+        f"property double x\nproperty double y\nproperty double z\n{_colour_fields(mesh.colours)}"
         f"element face {len(faces)}\nproperty list uchar int vertex_indices\nend_header\n"
     )
-    return head.encode("ascii") + mesh.vertices.astype("<f8").tobytes() + faces.tobytes()
+    return head.encode("ascii") + vertices.tobytes() + faces.tobytes()
 
 
 def voxel_size_in(content: bytes) -> float | None:
@@ -156,3 +178,24 @@ def bricks_of_points(
     np.maximum.at(values, (row.reshape(-1), place), odds)
     values[np.isinf(values)] = np.nan
     return keys, values
+
+
+def colours_of_points(fields: NDArray[Any], voxel_size_m: float, keys: NDArray[np.int64]) -> NDArray[np.uint32]:
+    """Colours (N, 512), see `embodmem.spatial.octree.pool.Paint`, of the bricks of `bricks_of_points`.
+
+    A voxel has the mean of its points'; (N, 0) where they have no red, green and blue of 8 bits.
+    """
+    names = dict(_RGB)
+    if any(name not in (fields.dtype.names or ()) or fields.dtype[name] != np.uint8 for name in names):
+        return np.empty((len(keys), 0), dtype=np.uint32)
+    points = np.stack([fields[axis].astype(np.float64) for axis in "xyz"], axis=1).reshape(-1, 3)
+    here = np.isfinite(points).all(axis=1)
+    index = np.floor(points[here] / voxel_size_m).astype(np.int64)
+    place = ((index[:, 2] & 7) * 8 + (index[:, 1] & 7)) * 8 + (index[:, 0] & 7)
+    flat = np.searchsorted(keys, pack_keys(index >> 3)) * BRICK_VOXELS + place
+    count = np.bincount(flat, minlength=len(keys) * BRICK_VOXELS)
+    words = np.where(count > 0, np.uint32(1 << 24), np.uint32(0))
+    for channel, name in enumerate(names):
+        total = np.bincount(flat, weights=fields[name][here], minlength=len(count))
+        words |= np.round(total / np.maximum(count, 1)).astype(np.uint32) << np.uint32(8 * channel)
+    return np.asarray(words.reshape(len(keys), BRICK_VOXELS), dtype=np.uint32)
