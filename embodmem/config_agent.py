@@ -13,7 +13,27 @@ class WorkingConfig:
     """Recent context (`embodmem.working`)."""
 
     max_items: int = 64
-    """Items kept, pins included; the oldest without a pin goes first."""
+    """Items kept, pins included."""
+    max_bytes: int = 65536
+    """Bytes of UTF-8 that all items may take, a newline between two."""
+    max_tokens: int = 16384
+    """Tokens that all items may take, as one text."""
+    half_life_s: float = 300.0
+    """An item that is older by so much than another, seconds, has to be twice as salient to stay in its place."""
+    sinks: int = 0
+    """So many first items of the task at hand (of the whole context, where there is no task) go last but pins."""
+    summary_actions: int = 6
+    """Actions that the summary of a subgoal names, the first and the last ones."""
+
+    def __post_init__(self) -> None:
+        for name in ("max_items", "max_bytes", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"working: wanted {name} of 1 or more, got {getattr(self, name)}")
+        if not 0 < self.half_life_s < math.inf or self.sinks < 0 or self.summary_actions < 1:
+            raise ConfigError(
+                "working: wanted half_life_s > 0, sinks >= 0 and summary_actions >= 1, got "
+                f"{self.half_life_s}, {self.sinks} and {self.summary_actions}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,9 +86,9 @@ class Records(Search):
         store.before_commit.append(self._encode_pending)
         store.after_rollback.append(self._to_encode.clear)
 
-    def add(self, record: Record) -> int:
-        """Keep a record; returns its row id."""
-        columns = record.columns()
+    def add(self, record: Record, number: int | None = None) -> int:
+        """Keep a record; returns its row id, which is `number` for one that comes back after it was removed."""
+        columns = record.columns() if number is None else {"id": number, **record.columns()}
         with self.store.transaction() as db:
             names, marks = ", ".join(columns), ", ".join("?" * len(columns))
             cursor = db.execute(f"INSERT INTO record ({names}) VALUES ({marks})", tuple(columns.values()))

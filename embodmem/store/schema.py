@@ -197,6 +197,35 @@ FROM fact f JOIN record r ON r.id = f.id WHERE f.known_until_ns IS NULL ORDER BY
 """
 """What was believed before claims were kept stands for the claims that led to it."""
 
+_CONTEXT = """
+-- Items that left the context of working memory: where each can be read, and what that record does not tell.
+CREATE TABLE working_spilled (
+    item INTEGER PRIMARY KEY,
+    id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    reason TEXT NOT NULL, holder INTEGER,   -- the item that stands for it, a summary
+    content TEXT NOT NULL
+);
+CREATE INDEX working_spilled_id ON working_spilled (id);
+CREATE INDEX working_spilled_holder ON working_spilled (holder) WHERE holder IS NOT NULL;
+CREATE TABLE working_edit (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    stamp_ns INTEGER NOT NULL, who TEXT NOT NULL, why TEXT NOT NULL, action TEXT NOT NULL,
+    made INTEGER, undone INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE working_edit_item (edit INTEGER NOT NULL REFERENCES working_edit ON DELETE CASCADE, item INTEGER NOT NULL,
+    before TEXT NOT NULL, after TEXT NOT NULL, PRIMARY KEY (edit, item)) WITHOUT ROWID;
+CREATE INDEX working_edit_item_item ON working_edit_item (item);
+-- What was said about an item goes with it, when it is forgotten: not when it moves out of the context, or back.
+CREATE TRIGGER working_item_gone AFTER DELETE ON record
+WHEN old.kind = 'item' AND NOT EXISTS (SELECT 1 FROM working_spilled WHERE item = old.id) BEGIN
+    DELETE FROM working_edit WHERE number IN (SELECT edit FROM working_edit_item WHERE item = old.id);
+END;
+CREATE TRIGGER working_spilled_gone AFTER DELETE ON working_spilled
+WHEN NOT EXISTS (SELECT 1 FROM record WHERE id = old.item AND kind = 'item') BEGIN
+    DELETE FROM working_edit WHERE number IN (SELECT edit FROM working_edit_item WHERE item = old.item);
+END;
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -206,6 +235,7 @@ STEPS: tuple[str, ...] = (
     _SOURCES,
     _SKILLS,
     _CLAIMS + FACTS_AS_CLAIMS,
+    _CONTEXT,
 )
 """Step i leads from version i to version i + 1."""
 
