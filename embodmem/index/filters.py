@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sqlite3
 from typing import Any
@@ -10,7 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
+from embodmem.index.mirror import Mirror
+from embodmem.index.rows import Group, Rows
 from embodmem.types import Query
+
+TOUCHES = "x1 >= ? AND y1 >= ? AND z1 >= ? AND x0 <= ? AND y0 <= ? AND z0 <= ?"
+
+MANY_ROWS = 65_536
+"""Above so many rows in question, the R*Tree is asked for a place before they are looked through."""
 
 
 def row_id(record_id: str) -> int:
@@ -76,10 +84,7 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
         terms.append("first_ns <= ?")
         values.append(end)
     for lower, upper in _boxes(query):
-        terms.append(
-            "id IN (SELECT id FROM record_box "
-            "WHERE x1 >= ? AND y1 >= ? AND z1 >= ? AND x0 <= ? AND y0 <= ? AND z0 <= ?)"
-        )
+        terms.append(f"id IN (SELECT id FROM record_box WHERE {TOUCHES})")
         values.extend([*lower.tolist(), *upper.tolist()])
     return " AND ".join(terms), values
 
@@ -94,27 +99,140 @@ def _boxes(query: Query) -> list[NDArray[np.float64]]:
 
 
 def matching(
-    db: sqlite3.Connection, query: Query, kinds: tuple[str, ...], live: bool = True
+    db: sqlite3.Connection, query: Query, kinds: tuple[str, ...], live: bool = True, mirror: Mirror | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """All records that pass every filter.
 
+    Args:
+        db: From `Store.read`.
+        query: What is looked for.
+        kinds: Only records of these kinds, whatever the query says; () for all.
+        live: Leave out what is kept for the history only.
+        mirror: The rows in RAM, which answer most filters faster than SQL does.
+
     Returns:
-        ids (N,), and distances (N,) in metres from `query.near` to each record's box; NaN without `near` or place.
+        ids (N,), ascending, and distances (N,) in metres from `query.near` to each record's box; NaN without `near` or
+        place.
     """
+    if mirror is not None:
+        with mirror.at(db) as rows:
+            at = None if rows is None else select(db, rows, query, kinds, live)
+            if rows is not None and at is not None:
+                ids = rows.column("ids")[at]
+                if query.near is None and query.within is None:
+                    return ids, np.full(len(ids), np.nan)
+                return _place(query, ids, rows.column("box")[at])
     condition, values = where(query, kinds, live)
     if query.near is None and query.within is None:
         ids = np.array(db.execute(f"SELECT id FROM record WHERE {condition} ORDER BY id", values).fetchall(), np.int64)
         return ids.reshape(-1), np.full(len(ids), np.nan)
-    rows = db.execute(f"SELECT id, x0, y0, z0, x1, y1, z1 FROM record WHERE {condition} ORDER BY id", values).fetchall()
-    table = np.array(rows, dtype=np.float64).reshape(-1, 7)
-    ids, lower, upper = table[:, 0].astype(np.int64), table[:, 1:4], table[:, 4:]
-    keep = np.ones(len(ids), dtype=np.bool_)
+    rows_ = db.execute(
+        f"SELECT id, x0, y0, z0, x1, y1, z1 FROM record WHERE {condition} ORDER BY id", values
+    ).fetchall()
+    ids = np.array([row[0] for row in rows_], dtype=np.int64)
+    return _place(query, ids, np.array([row[1:] for row in rows_], dtype=np.float64).reshape(-1, 6))
+
+
+def _place(
+    query: Query, ids: NDArray[np.int64], box: NDArray[np.float64]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Those whose box (N, 6) touches `within` and is near enough, and their distances."""
     # The R*Tree holds float32 rounded outwards; the columns are exact.
     if query.within is not None:
-        keep &= ((upper >= query.within[0]) & (lower <= query.within[1])).all(axis=1)
+        keep = _touches(box, *query.within)
+        ids, box = ids[keep], box[keep]
     distance = np.full(len(ids), np.nan)
     if query.near is not None:
+        lower, upper = box[:, :3], box[:, 3:]
         distance = np.linalg.norm(np.maximum(np.maximum(lower - query.near, query.near - upper), 0.0), axis=1)
         if query.radius_m is not None:
-            keep &= distance <= query.radius_m
-    return ids[keep], distance[keep]
+            keep = distance <= query.radius_m
+            ids, distance = ids[keep], distance[keep]
+    return ids, distance
+
+
+def _touches(box: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return np.all((box[:, 3:] >= lower) & (box[:, :3] <= upper), axis=1)
+
+
+_IN_RAM = ("text", "embedding", "near", "radius_m", "within", "between_ns", "kinds", "labels", "agent", "sources")
+"""Fields of a query that `select` knows; a query with another one is left to SQL."""
+
+
+def select(
+    db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, ...], live: bool
+) -> NDArray[np.int64] | None:
+    """What `where` means, over the rows in RAM.
+
+    Returns:
+        Rows (N,), ascending, that fulfil it; None where SQL has to tell.
+    """
+    unset = (None, (), "")
+    if any(f.name not in _IN_RAM and getattr(query, f.name) not in unset for f in dataclasses.fields(query)):
+        return None
+    begin, end = query.between_ns or (None, None)
+    passes = [_group_passes(group, query, kinds, live) for group in rows.groups]
+    if begin is not None and any(p and group[0] == "fact" for p, group in zip(passes, rows.groups, strict=True)):
+        return None  # whether a fact still holds is not in the rows
+    boxes = _boxes(query)
+    at = _labelled(db, rows, query.labels) if query.labels else _in_spans(db, rows, begin, end, boxes)
+    keep = np.array([*passes, False])[rows.column("group")[at]]  # -1, a record that is gone, takes the last
+    if begin is not None:
+        keep &= rows.column("last")[at] >= begin
+    if end is not None:
+        keep &= rows.column("first")[at] <= end
+    found = np.flatnonzero(keep)
+    found = found if isinstance(at, slice) else at[found]
+    for lower, upper in boxes:
+        found = found[_touches(rows.column("box")[found], lower, upper)]
+    return found
+
+
+def _group_passes(group: Group, query: Query, kinds: tuple[str, ...], live: bool) -> bool:
+    kind, subkind, agent, source, is_live = group
+    return (
+        (is_live or not live)
+        and (not kinds or kind in kinds)
+        and (not query.kinds or kind in query.kinds or subkind in query.kinds)
+        and (not query.sources or source in query.sources)
+        and (query.agent is None or agent == query.agent)
+    )
+
+
+def _labelled(db: sqlite3.Connection, rows: Rows, labels: tuple[str, ...]) -> NDArray[np.int64]:
+    sql = "SELECT id FROM record_tag WHERE tag IN (SELECT value FROM json_each(?))"
+    found = db.execute(sql, (json.dumps([label.lower() for label in labels]),)).fetchall()
+    at = rows.find(np.unique(np.array([row[0] for row in found], dtype=np.int64)))
+    return at[at >= 0]
+
+
+def _in_spans(
+    db: sqlite3.Connection,
+    rows: Rows,
+    begin: int | None,
+    end: int | None,
+    boxes: list[NDArray[np.float64]],
+) -> slice | NDArray[np.int64]:
+    """Rows among which all are that fulfil these."""
+    if begin is None and end is None and not boxes:
+        return slice(0, rows.n)
+    spans = rows.spans()
+    keep = np.ones(len(spans), np.bool_)
+    if begin is not None:
+        keep &= spans[:, 1] >= float(begin)
+    if end is not None:
+        keep &= spans[:, 0] <= float(end)
+    for lower, upper in boxes:
+        keep &= _touches(spans[:, 2:], lower, upper)
+    kept = np.flatnonzero(keep)
+    if boxes and len(kept) * Rows.SPAN > MANY_ROWS:
+        lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
+        sql = f"SELECT id FROM record_box WHERE {TOUCHES} LIMIT ?"
+        found = db.execute(sql, (*lower.tolist(), *upper.tolist(), MANY_ROWS // 4)).fetchall()
+        if len(found) < MANY_ROWS // 4:
+            at = rows.find(np.sort(np.array([row[0] for row in found], dtype=np.int64)))
+            return at[at >= 0]
+    if len(kept) == len(spans):
+        return slice(0, rows.n)
+    at = (kept[:, None] * Rows.SPAN + np.arange(Rows.SPAN)).reshape(-1)
+    return at[: np.searchsorted(at, rows.n)]

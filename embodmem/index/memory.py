@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from embodmem.errors import InvalidInput
@@ -10,7 +10,7 @@ from embodmem.index.records import Records
 from embodmem.types import Event, Percept, Query, Recall
 
 _TABLES = ("record", "record_tag", "record_link", "object", "keyframe", "fact")
-_LATER = ("keyframe_surface", "keyframe_depth")
+_LATER = ("record_vector", "keyframe_surface", "keyframe_depth")
 """Tables that a state of an older version does not hold."""
 
 
@@ -77,7 +77,6 @@ class RecordMemory:
             marks = ",".join("?" * len(self.kinds))
             db.execute(f"DELETE FROM record WHERE kind IN ({marks})", self.kinds)
             db.execute("DELETE FROM stamp WHERE owner = ?", (self.name,))
-        self.records.invalidate_vectors()
         self.reload()
         self.store.erase_traces()
 
@@ -114,6 +113,9 @@ class RecordMemory:
                 raise InvalidInput(f"state: wanted ids that are free in this file, but {sorted(clash)[:3]} are in use")
             for table in (*_TABLES, *(name for name in (*_LATER, *self.tables) if name in state)):
                 columns, rows = state[table]["columns"], state[table]["rows"]
+                if table == "record" and "embedding" in columns:  # a state of before vectors stood apart
+                    at = columns.index("embedding")
+                    columns, rows = _without(columns, at), [_without(row, at) for row in rows]
                 if table == "record_link":  # a link to what this file does not hold cannot be kept
                     known = {row[0] for row in db.execute("SELECT id FROM record")}
                     rows = [row for row in rows if row[columns.index("ref")] in known]
@@ -124,10 +126,14 @@ class RecordMemory:
             db.executemany("INSERT INTO stamp VALUES (?, ?, ?)", stamps)
             encoder = self.records.encoder
             if state.get("encoder") != (None if encoder is None else encoder.name):
-                db.execute(f"UPDATE record SET embedding = NULL WHERE kind IN ({marks})", self.kinds)
-                self.records.encode_texts(missing_only=True)
-        self.records.invalidate_vectors()
+                own = f"SELECT id FROM record WHERE kind IN ({marks})"
+                db.execute(f"DELETE FROM record_vector WHERE id IN ({own})", self.kinds)
+            self.records.encode_texts(missing_only=True)
         self.reload()
+
+
+def _without(values: Sequence[Any], at: int) -> list[Any]:
+    return [*values[:at], *values[at + 1 :]]
 
 
 def as_query(query: Query | str) -> Query:

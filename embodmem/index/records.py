@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from embodmem.errors import InvalidInput
 from embodmem.index.search import Search
 from embodmem.store import Store
+from embodmem.store.changes import BULK
 from embodmem.types import Encoder
 
 
@@ -51,23 +52,50 @@ class Record:
     evidence: Sequence[int] = ()
     data: Mapping[str, Any] = field(default_factory=dict)
 
-    def columns(self) -> dict[str, Any]:
-        """Its row of the table `record`, without id and embedding."""
-        position = [None] * 3 if self.position is None else np.asarray(self.position, np.float64).tolist()
-        corners = [*position, *position] if self.box is None else np.asarray(self.box, np.float64).reshape(6).tolist()
-        names = ("x", "y", "z", "x0", "y0", "z0", "x1", "y1", "z1")
-        return {
-            "kind": self.kind,
-            "subkind": self.subkind,
-            "agent": self.agent,
-            "source": self.source,
-            "label": self.label,
-            "text": self.text,
-            "first_ns": int(self.first_ns),
-            "last_ns": int(self.last_ns),
-            **dict(zip(names, (*position, *corners), strict=True)),
-            "data": json.dumps(dict(self.data)),
-        }
+    def values(self) -> tuple[Any, ...]:
+        """Its row of the table `record`, as `COLUMNS` names it."""
+        place: list[float | None] = _NOWHERE if self.position is None else _floats(self.position)
+        corners = place + place if self.box is None else _floats(self.box)
+        return (
+            self.kind,
+            self.subkind,
+            self.agent,
+            self.source,
+            self.label,
+            self.text,
+            int(self.first_ns),
+            int(self.last_ns),
+            *place,
+            *corners,
+            json.dumps(dict(self.data)) if self.data else "{}",
+        )
+
+    def all_tags(self) -> list[str]:
+        """By what label filters find it, in lower case, each once."""
+        return sorted({tag.lower() for tag in (self.label, *self.tags) if tag})
+
+
+_PLACES = ("x", "y", "z", "x0", "y0", "z0", "x1", "y1", "z1")
+COLUMNS = ("kind", "subkind", "agent", "source", "label", "text", "first_ns", "last_ns", *_PLACES, "data")
+_NOWHERE: list[float | None] = [None] * 3
+
+
+def _floats(values: NDArray[np.float64]) -> list[float | None]:
+    floats: list[float | None] = np.asarray(values, np.float64).reshape(-1).tolist()
+    return floats
+
+
+_INSERT = f"INSERT INTO record (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(COLUMNS)})"
+_UPDATE = f"UPDATE record SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
+_TAG = "INSERT INTO record_tag VALUES (?, ?)"
+_LINK = "INSERT OR IGNORE INTO record_link VALUES (?, ?)"
+_PUT_VECTOR = "INSERT INTO record_vector VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET embedding = excluded.embedding"
+
+_BULK_FROM = 8
+"""From so many records on, the indexes are filled by one statement for all."""
+
+_UNIT = 1e-3
+"""How far the square of a norm may be off 1."""
 
 
 class Records(Search):
@@ -88,36 +116,72 @@ class Records(Search):
 
     def add(self, record: Record, number: int | None = None) -> int:
         """Keep a record; returns its row id, which is `number` for one that comes back after it was removed."""
-        columns = record.columns() if number is None else {"id": number, **record.columns()}
+        return int(self._add((record,), None, number)[0])
+
+    def add_many(self, records: Iterable[Record], embeddings: NDArray[np.float32] | None = None) -> NDArray[np.int64]:
+        """Keep records, all of them or, on an error, none.
+
+        Args:
+            records: (N,) records.
+            embeddings: (N, dim) float32 of unit norm, of this memory's encoder; None encodes their texts.
+
+        Returns:
+            (N,) their row ids, ascending.
+
+        Raises:
+            InvalidInput: The embeddings are of another number, length or norm.
+        """
+        records = tuple(records)
+        return self._add(records, None if embeddings is None else self._blobs(embeddings, len(records)))
+
+    def _add(
+        self, records: tuple[Record, ...], blobs: list[bytes] | None, begin: int | None = None
+    ) -> NDArray[np.int64]:
         with self.store.transaction() as db:
-            names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-            cursor = db.execute(f"INSERT INTO record ({names}) VALUES ({marks})", tuple(columns.values()))
-            number = int(cursor.lastrowid or 0)
-            self._set_tags(db, number, record)
-            if record.text:
-                self._to_encode[number] = record.text
-        return number
+            if begin is None:
+                newest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'").fetchone()
+                begin = 1 + (0 if newest is None else int(newest[0]))
+            numbered = list(enumerate(records, begin))
+            bulk = len(numbered) >= _BULK_FROM
+            if bulk:
+                db.execute("INSERT INTO state VALUES ('bulk', '1')")
+            db.executemany(_INSERT, ((number, *record.values()) for number, record in numbered))
+            db.executemany(_TAG, ((tag, number) for number, record in numbered for tag in record.all_tags()))
+            db.executemany(_LINK, ((number, ref) for number, record in numbered for ref in record.evidence))
+            if blobs is None:
+                self._to_encode.update((number, record.text) for number, record in numbered if record.text)
+            else:
+                db.executemany("INSERT INTO record_vector VALUES (?, ?)", enumerate(blobs, begin))
+            for statement in BULK if bulk else ():
+                db.execute(statement, (begin,))
+        return np.arange(begin, begin + len(records), dtype=np.int64)
+
+    def _blobs(self, embeddings: NDArray[np.float32], count: int) -> list[bytes]:
+        """Each row as it stands in the file."""
+        vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
+        dim = 0 if self.encoder is None else self.encoder.dim
+        if vectors.shape != (count, dim) or dim == 0:
+            raise InvalidInput(f"embeddings: wanted {(count, dim)}, as the encoder makes them, got {vectors.shape}")
+        off = np.abs(np.einsum("ij,ij->i", vectors, vectors) - 1.0)
+        if not (off < _UNIT).all():  # NaN fails, too
+            norms = np.linalg.norm(vectors[~(off < _UNIT)][:3], axis=1)
+            raise InvalidInput(f"embeddings: wanted finite vectors of unit norm, got norms such as {norms}")
+        content, size = vectors.tobytes(), 4 * dim
+        return [content[at : at + size] for at in range(0, len(content), size)]
 
     def replace(self, number: int, record: Record) -> None:
         """Change a record in place; its text is encoded again only when it differs."""
-        columns = record.columns()
         with self.store.transaction() as db:
             old = db.execute("SELECT text FROM record WHERE id = ?", (number,)).fetchone()
             if old is None:
                 raise InvalidInput(f"record: wanted one that exists, got row {number}")
-            assigned = ", ".join(f"{name} = ?" for name in columns)
-            db.execute(f"UPDATE record SET {assigned} WHERE id = ?", (*columns.values(), number))
-            self._set_tags(db, number, record)
+            db.execute(_UPDATE, (*record.values(), number))
+            db.execute("DELETE FROM record_tag WHERE id = ?", (number,))
+            db.executemany(_TAG, [(tag, number) for tag in record.all_tags()])
+            db.execute("DELETE FROM record_link WHERE id = ?", (number,))
+            db.executemany(_LINK, [(number, ref) for ref in record.evidence])
             if record.text != old[0]:
                 self._to_encode[number] = record.text
-
-    @staticmethod
-    def _set_tags(db: sqlite3.Connection, number: int, record: Record) -> None:
-        tags = {tag.lower() for tag in (record.label, *record.tags) if tag}
-        db.execute("DELETE FROM record_tag WHERE id = ?", (number,))
-        db.executemany("INSERT INTO record_tag VALUES (?, ?)", [(tag, number) for tag in sorted(tags)])
-        db.execute("DELETE FROM record_link WHERE id = ?", (number,))
-        db.executemany("INSERT OR IGNORE INTO record_link VALUES (?, ?)", [(number, ref) for ref in record.evidence])
 
     def remove(self, numbers: Iterable[int]) -> int:
         """Remove records from every index; returns how many were there. `Store.erase_traces` cleans the disk."""
@@ -127,34 +191,24 @@ class Records(Search):
             gone = int(db.execute(sql, (json.dumps(rows),)).rowcount)
             for number in rows:
                 self._to_encode.pop(number, None)
-            self._vectors.drop(rows)
         return gone
 
     def _encode_pending(self, db: sqlite3.Connection) -> None:
         if not self._to_encode:
             return
-        if self.encoder is None:  # an encoder fills in what is missing when it is there again
-            sql = "UPDATE record SET embedding = NULL WHERE id = ? AND embedding IS NOT NULL"
-            db.executemany(sql, [(number,) for number in self._to_encode])
-            self._to_encode.clear()
-            return
         numbers = list(self._to_encode)
-        vectors = self.encode([self._to_encode[number] for number in numbers])
-        db.executemany(
-            "UPDATE record SET embedding = ? WHERE id = ?",
-            [(vector.tobytes(), number) for vector, number in zip(vectors, numbers, strict=True)],
-        )
-        self._vectors.put(numbers, vectors)
+        if self.encoder is None:  # an encoder fills in what is missing when it is there again
+            db.executemany("DELETE FROM record_vector WHERE id = ?", [(number,) for number in numbers])
+        else:
+            vectors = self.encode([self._to_encode[number] for number in numbers])
+            db.executemany(_PUT_VECTOR, zip(numbers, (vector.tobytes() for vector in vectors), strict=True))
         self._to_encode.clear()
 
     def encode_texts(self, missing_only: bool = False) -> None:
         """Encode the texts of all records again, or of those alone that have no vector."""
         with self.store.transaction() as db:
-            condition = "text != '' AND embedding IS NULL" if missing_only else "text != '' OR embedding IS NOT NULL"
-            self._to_encode.update(db.execute(f"SELECT id, text FROM record WHERE {condition}").fetchall())
-            if not missing_only:
-                self._vectors.invalidate()
-
-    def invalidate_vectors(self) -> None:
-        """Read all vectors again at the next search, after rows were written past `add` and `replace`."""
-        self._vectors.invalidate()
+            if missing_only:
+                sql = "SELECT id, text FROM record WHERE text != '' AND id NOT IN (SELECT id FROM record_vector)"
+            else:
+                sql = "SELECT id, text FROM record WHERE text != '' OR id IN (SELECT id FROM record_vector)"
+            self._to_encode.update(db.execute(sql).fetchall())

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.index.filters import is_open, matching, row_id
+from embodmem.index.mirror import Mirror
 from embodmem.index.ranking import fuse
 from embodmem.index.vectors import Vectors
 from embodmem.index.words import match_expression
@@ -40,7 +41,9 @@ class Search:
     def __init__(self, store: Store, encoder: Encoder | None) -> None:
         self.store = store
         self.encoder = encoder
-        self._vectors = Vectors(store, 0 if encoder is None else encoder.dim)
+        dim = 0 if encoder is None else encoder.dim
+        self.mirror = Mirror(store, dim)
+        self._vectors = Vectors(self.mirror, dim)
         self._held: dict[str, NDArray[np.float32]] = {}
         self._held_lock = threading.Lock()
 
@@ -72,7 +75,7 @@ class Search:
         if is_open(query):
             raise InvalidInput("query: wanted at least one filter, got an empty query; clear() removes everything")
         with self.store.read() as db:
-            ids, _ = matching(db, query, kinds, live=False)
+            ids, _ = matching(db, query, kinds, live=False, mirror=self.mirror)
             if query.text is not None:
                 ids = np.array([n for n in self._by_words(db, query.text, ids, len(ids), every=True)], dtype=np.int64)
         return [int(n) for n in ids]
@@ -86,10 +89,11 @@ class Search:
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
         with self.store.read() as db:
-            ids, distance = matching(db, query, kinds)
+            ids, distance = matching(db, query, kinds, mirror=self.mirror)
             if not len(ids):
                 return []
-            scores = self._channels(db, query, ids, distance, max(k, CHANNEL_DEPTH))
+            fused_with_others = query.text is not None or query.near is not None
+            scores = self._channels(db, query, ids, distance, max(k, CHANNEL_DEPTH) if fused_with_others else k)
             fused = fuse({name: list(ranked) for name, ranked in scores.items()})
             best = list(fused)[:k]
             why = {n: {name: ranked[n] for name, ranked in scores.items() if n in ranked} for n in best}
@@ -108,8 +112,7 @@ class Search:
         if vector is not None and self.encoder is not None:
             if vector.shape != (self.encoder.dim,):
                 raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {vector.shape}")
-            cosine = self._vectors.scores(ids, vector)
-            channels["meaning"] = _best(ids, cosine, cosine >= self.encoder.min_score, depth)
+            channels["meaning"] = self._vectors.best(db, ids, vector, depth, self.encoder.min_score)
         if query.near is not None and (query.text is None or any(channels.values())):
             placed = ~np.isnan(distance)
             if query.text is not None:  # nearness orders what the words chose; it brings in nothing of its own
@@ -143,7 +146,7 @@ class Search:
     def in_order(self, query: Query, kinds: tuple[str, ...], *, newest_first: bool, limit: int) -> list[Recall]:
         """Records that pass the filters of a query, by time; its text and embedding play no part."""
         with self.store.read() as db:
-            ids, _ = matching(db, query, kinds)
+            ids, _ = matching(db, query, kinds, mirror=self.mirror)
             order = "last_ns DESC, id DESC" if newest_first else "first_ns, id"
             sql = f"SELECT id FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY {order} LIMIT ?"
             numbers = [row[0] for row in db.execute(sql, (json.dumps(ids.tolist()), limit))]

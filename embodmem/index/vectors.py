@@ -1,97 +1,105 @@
-"""The vectors of all records in one matrix, kept in step with the file."""
+"""Exact search by meaning over the vectors of all records."""
 
 from __future__ import annotations
 
-import threading
+import json
+import sqlite3
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.store import Store
+from embodmem.index.codes import Estimate, best_first, contenders
+from embodmem.index.mirror import Mirror
+from embodmem.index.rows import Rows
+
+_CHUNK = 8192
 
 
 class Vectors:
-    """Embeddings by record id, exact search by one matrix product.
+    """Embeddings by record id.
 
-    Filled from the file at the first use, and again when another process has written to it.
+    Small memories hold all vectors in RAM. Large ones hold them as bytes: a first pass over those finds what may be
+    among the best, with a bound of its error, and the vectors of these alone are read from the file. The answer is
+    that of all exact products.
+
+    Args:
+        mirror: The rows in RAM.
+        dim: Length of a vector.
     """
 
-    def __init__(self, store: Store, dim: int) -> None:
-        self._store = store
+    def __init__(self, mirror: Mirror, dim: int) -> None:
+        self._mirror = mirror
         self._dim = dim
-        self._mutex = threading.Lock()
-        self._version: int | None = None
-        self._reset()
-        self._put_unfilled = False
-        store.after_rollback.append(self.invalidate)
-        store.after_commit.append(self._after_commit)
 
-    def _reset(self) -> None:
-        self._row: dict[int, int] = {}
-        self._free: list[int] = []
-        self._matrix = np.empty((0, self._dim), dtype=np.float32)
+    def best(
+        self, db: sqlite3.Connection, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
+    ) -> dict[int, float]:
+        """The `depth` records with the largest cosine to a query, best first, none below `floor`.
 
-    def invalidate(self) -> None:
-        """Forget what is held; the next search reads the file again."""
-        with self._mutex:
-            self._version = None
-
-    def put(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
-        """Add or replace vectors (N, dim)."""
-        with self._mutex:
-            if self._version is None:
-                self._put_unfilled = True
-            else:
-                self._put(ids, vectors)
-
-    def _after_commit(self) -> None:
-        # Another thread may have filled the matrix from the file as it was just before this commit.
-        if self._put_unfilled:
-            self._put_unfilled = False
-            self.invalidate()
-
-    def drop(self, ids: list[int]) -> None:
-        """Give the rows of removed records to later ones."""
-        with self._mutex:
-            self._free.extend(self._row.pop(i) for i in ids if i in self._row)
-
-    def _put(self, ids: list[int], vectors: NDArray[np.float32]) -> None:
-        fresh = [i for i in dict.fromkeys(ids) if i not in self._row]
-        lacking, rows = len(fresh) - len(self._free), len(self._matrix)
-        if lacking > 0:
-            grown = np.empty((max(256, rows + lacking, 2 * rows), self._dim), dtype=np.float32)
-            grown[:rows] = self._matrix
-            self._matrix = grown
-            self._free.extend(range(len(grown) - 1, rows - 1, -1))
-        self._row.update((i, self._free.pop()) for i in fresh)
-        self._matrix[[self._row[i] for i in ids]] = vectors
-
-    def _fill(self) -> None:
-        # Asked for before the rows are read, so that these are as new as the version says, or newer. This process's own
-        # writes keep the version and come in through `put`.
-        version = self._store.foreign_version()
-        if version == self._version:
-            return
-        with self._store.read() as db:
-            rows = db.execute("SELECT id, embedding FROM record WHERE embedding IS NOT NULL").fetchall()
-        self._reset()
-        if rows:
-            self._put(
-                [row[0] for row in rows],
-                np.frombuffer(b"".join(row[1] for row in rows), np.float32).reshape(-1, self._dim),
-            )
-        self._version = version
-
-    def scores(self, ids: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosine of each record with a query of unit norm (dim,); -1 for a record without a vector.
-
-        Returns:
-            (N,) float32 for ids (N,).
+        Args:
+            db: From `Store.read`.
+            ids: (N,) among which to choose, ascending.
+            query: (dim,) of unit norm.
+            depth: At most so many.
+            floor: The least cosine.
         """
-        with self._mutex:
-            self._fill()
-            rows = np.fromiter((self._row.get(i, -1) for i in ids.tolist()), np.int64, len(ids))
-            scores = np.full(len(ids), -1.0, dtype=np.float32)
-            known = rows >= 0
-            scores[known] = self._matrix[rows[known]] @ query
+        with self._mirror.at(db) as rows:
+            if rows is not None and not rows.is_exact:
+                ids = self._contenders(rows, ids, query, depth, floor)
+                rows = None
+            scores = self._scores(db, rows, ids, query)
+        chosen = np.flatnonzero(scores >= floor)
+        chosen = chosen[best_first(ids[chosen], scores[chosen], depth)]
+        return dict(zip(ids[chosen].tolist(), scores[chosen].tolist(), strict=True))
+
+    def scores(self, db: sqlite3.Connection, ids: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Cosine of each record (N,) with a query of unit norm (dim,); -1 for a record without a vector."""
+        with self._mirror.at(db) as rows:
+            return self._scores(db, rows if rows is not None and rows.is_exact else None, ids, query)
+
+    def _scores(
+        self, db: sqlite3.Connection, rows: Rows | None, ids: NDArray[np.int64], query: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        scores = np.full(len(ids), -1.0, dtype=np.float32)
+        if rows is not None:
+            at = rows.find(ids)
+            there = np.flatnonzero(at >= 0)
+            there = there[rows.column("has")[at[there]]]
+            scores[there] = rows.column("exact")[at[there]] @ query
+            return scores
+        for part, vectors in self._from_file(db, ids):
+            scores[np.searchsorted(ids, part)] = vectors @ query
         return scores
+
+    def _from_file(
+        self, db: sqlite3.Connection, ids: NDArray[np.int64]
+    ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
+        given = "id IN (SELECT value FROM json_each(?))"
+        sql = f"SELECT id, embedding FROM record_vector WHERE {given} AND length(embedding) = ?"
+        for begin in range(0, len(ids), _CHUNK):
+            wanted = json.dumps(ids[begin : begin + _CHUNK].tolist())
+            found = db.execute(sql, (wanted, 4 * self._dim)).fetchall()
+            if found:
+                vectors = np.frombuffer(b"".join([row[1] for row in found]), np.float32).reshape(-1, self._dim)
+                yield np.array([row[0] for row in found], dtype=np.int64), vectors
+
+    @staticmethod
+    def _contenders(
+        rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
+    ) -> NDArray[np.int64]:
+        at = rows.find(ids)
+        at = at[at >= 0]
+        at = at[rows.column("has")[at]]
+        codes, scale, error = (rows.column(name) for name in ("codes", "scale", "error"))
+        estimate = Estimate(query)
+        if 3 * len(at) > rows.n:  # one pass over all of them beats a copy of many
+            cosines, bounds = (values[at] for values in estimate.rough(codes, scale, error))
+        else:
+            cosines, bounds = estimate.rough(codes[at], scale[at], error[at])
+        at = at[contenders(cosines, bounds, depth, floor)]
+        if len(at) > depth:
+            cosines, bounds = estimate.fine(codes[at], scale[at], error[at])
+            at = at[contenders(cosines, bounds, depth, floor)]
+        found: NDArray[np.int64] = rows.column("ids")[at]
+        return found

@@ -13,6 +13,10 @@ from embodmem.store.schema import APPLICATION_ID, VERSION, migrate
 BUSY_MS = 30_000
 """How long a connection waits for a lock that another one holds."""
 
+CACHE_KIB = 65_536
+"""Pages that the writer holds in RAM at most; a reader holds a quarter. Beyond its cache a large transaction writes
+pages more than once."""
+
 
 def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool = False) -> sqlite3.Connection:
     """Open a connection.
@@ -36,7 +40,9 @@ def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool
         timeout=BUSY_MS / 1000,
     )
     db.execute("PRAGMA foreign_keys = ON")
+    db.execute(f"PRAGMA cache_size = -{CACHE_KIB if writable else CACHE_KIB // 4}")
     if writable:
+        db.execute("PRAGMA temp_store = MEMORY")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         db.execute("PRAGMA secure_delete = ON")

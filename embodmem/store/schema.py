@@ -226,6 +226,42 @@ WHEN NOT EXISTS (SELECT 1 FROM record WHERE id = old.item AND kind = 'item') BEG
 END;
 """
 
+_VECTORS = """
+-- Vectors stand apart from the rows that filters read.
+CREATE TABLE record_vector (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    embedding BLOB NOT NULL);           -- float32, unit norm, of the encoder named in `state`
+INSERT INTO record_vector SELECT id, embedding FROM record WHERE embedding IS NOT NULL;
+ALTER TABLE record DROP COLUMN embedding;
+-- What a search holds in RAM of the records with ids from 1024 * number on, to open large memories fast. It can be made
+-- again from the records at any time, and is dropped with any change to one of them.
+CREATE TABLE record_block (number INTEGER PRIMARY KEY, content BLOB NOT NULL);
+-- While `state` holds "bulk", within one transaction, whoever inserts fills the indexes: a statement for all rows costs
+-- a tenth of a trigger for each.
+DROP TRIGGER record_insert;
+DROP TRIGGER record_insert_box;
+CREATE TRIGGER record_insert AFTER INSERT ON record WHEN NOT EXISTS (SELECT 1 FROM state WHERE name = 'bulk') BEGIN
+    INSERT INTO record_words (rowid, label, text) VALUES (new.id, new.label, new.text);
+    INSERT INTO record_box SELECT new.id, new.x0, new.x1, new.y0, new.y1, new.z0, new.z1 WHERE new.x0 IS NOT NULL;
+    DELETE FROM record_block WHERE number = new.id >> 10;
+END;
+CREATE TRIGGER block_record_update AFTER UPDATE ON record BEGIN
+    DELETE FROM record_block WHERE number = old.id >> 10;
+END;
+CREATE TRIGGER block_record_delete AFTER DELETE ON record BEGIN
+    DELETE FROM record_block WHERE number = old.id >> 10;
+END;
+CREATE TRIGGER block_vector_insert AFTER INSERT ON record_vector
+WHEN NOT EXISTS (SELECT 1 FROM state WHERE name = 'bulk') BEGIN
+    DELETE FROM record_block WHERE number = new.id >> 10;
+END;
+CREATE TRIGGER block_vector_update AFTER UPDATE ON record_vector BEGIN
+    DELETE FROM record_block WHERE number = old.id >> 10;
+END;
+CREATE TRIGGER block_vector_delete AFTER DELETE ON record_vector BEGIN
+    DELETE FROM record_block WHERE number = old.id >> 10;
+END;
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -236,6 +272,7 @@ STEPS: tuple[str, ...] = (
     _SKILLS,
     _CLAIMS + FACTS_AS_CLAIMS,
     _CONTEXT,
+    _VECTORS,
 )
 """Step i leads from version i to version i + 1."""
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embodmem.errors import MemoryInUse, ReadOnlyMemory, StampError, StoreError
+from embodmem.store.changes import TOUCHED
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.schema import migrate
@@ -56,6 +57,10 @@ class Store:
         self.before_commit: list[Callable[[sqlite3.Connection], None]] = []
         self.after_commit: list[Callable[[], None]] = []
         self.after_rollback: list[Callable[[], None]] = []
+        self.on_change: list[Callable[[int, list[int] | None], None]] = []
+        """Called with the number of a new state and the ids of the records that it changed; None: any of them."""
+        self.before_close: list[Callable[[], None]] = []
+        self._state = 0  # even: the number of the last finished state; odd: a commit is under way
         self._mutex = threading.RLock()
         self._depth = 0
         self._save_due: int | None = None  # the log still has to be moved into the file, waiting so many ms for readers
@@ -99,6 +104,7 @@ class Store:
                 create_file(self.path)
             self._writer = connect(self.path, writable=True, durable=not self.temporary)
             migrate(self._writer)
+            self._writer.executescript(TOUCHED)
         except BaseException as error:
             self.close()
             if isinstance(error, sqlite3.Error):
@@ -153,7 +159,24 @@ class Store:
     def commit(self) -> None:
         """Sync the running transaction to disk; `transaction` does it at its end."""
         assert self._writer is not None
-        self._writer.execute("COMMIT")
+        touched = [row[0] for row in self._writer.execute("SELECT id FROM touched ORDER BY id")]
+        if touched:
+            self._writer.execute("DELETE FROM touched")
+        with self._changing(touched):
+            self._writer.execute("COMMIT")
+
+    @contextmanager
+    def _changing(self, touched: list[int] | None) -> Iterator[None]:
+        """Around the moment in which what readers see becomes another."""
+        before, self._state = self._state, self._state + 1
+        try:
+            yield
+        except BaseException:
+            self._state = before
+            raise
+        for hook in self.on_change:
+            hook(before + 2, touched)
+        self._state = before + 2
 
     def _rollback(self) -> None:
         assert self._writer is not None
@@ -175,13 +198,36 @@ class Store:
             return
         reader = self._local.reader = self._take_reader()
         try:
-            reader.execute("BEGIN")
+            self._local.state = self._begin(reader)
             yield reader
         except sqlite3.DatabaseError as error:
             raise StoreError(f"{self.path}: it could not be read: {error}") from error
         finally:
             self._local.reader = None
             self._give_back(reader)
+
+    def _begin(self, reader: sqlite3.Connection) -> int | None:
+        """Take a snapshot; returns the number of its state, or None while commits come too fast to tell."""
+        for _ in range(3):
+            before = self._now()
+            reader.execute("BEGIN")
+            reader.execute("SELECT 1 FROM state").fetchone()  # a snapshot is of the moment of the first read
+            if before % 2 == 0 and self._now() == before:
+                return before
+            reader.execute("ROLLBACK")
+        reader.execute("BEGIN")
+        return None
+
+    def _now(self) -> int:
+        return 2 * self.foreign_version() if self.read_only else self._state
+
+    @property
+    def snapshot(self) -> int | None:
+        """The number of the state that this thread's `read` sees: equal numbers, equal content. None where that cannot
+        be told, or inside this thread's own transaction.
+        """
+        state: int | None = getattr(self._local, "state", None)
+        return None if self.in_transaction or getattr(self._local, "reader", None) is None else state
 
     def _take_reader(self) -> sqlite3.Connection:
         with self._idle_lock:
@@ -329,7 +375,7 @@ class Store:
                 migrate(source)
                 if accept is not None:
                     accept(source)
-                with self._mutex, self._as_store_error("take over the content"):
+                with self._mutex, self._as_store_error("take over the content"), self._changing(None):
                     source.backup(self._writer)
             finally:
                 source.close()
@@ -354,6 +400,8 @@ class Store:
         with self._mutex:
             if self._closed:
                 return
+            for hook in self.before_close:
+                hook()
             with self._idle_lock:  # a reader that a thread still uses is closed when that thread gives it back
                 self._closed = True
                 idle, self._idle = self._idle, []

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodmem.errors import InvalidInput
-from embodmem.index import Record, Records
+from embodmem.index import Record, Records, filters
+from embodmem.index.rows import Rows
 from embodmem.store import Store
 from embodmem.types import Query
 
@@ -53,7 +54,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Records, l
                 tags=tuple(rng.choice(["red", "Blue", "object:7"], int(rng.integers(0, 3)))),
             )
             rows.append(Row(records.add(record), record, box))
-    yield records, rows
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Rows, "SPAN", 16)
+        yield records, rows
     store.close()
 
 
@@ -110,9 +113,15 @@ queries = st.fixed_dictionaries(
 
 
 @settings(max_examples=200, deadline=None)
-@given(fields=queries)
-def test_filters_are_exactly_those_of_the_model(world: tuple[Records, list[Row]], fields: dict) -> None:
+@given(fields=queries, many=st.sampled_from([0, 64, filters.MANY_ROWS]))
+def test_filters_are_exactly_those_of_the_model(world: tuple[Records, list[Row]], fields: dict, many: int) -> None:
     records, rows = world
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filters, "MANY_ROWS", many)
+        check_filters(records, rows, fields)
+
+
+def check_filters(records: Records, rows: list[Row], fields: dict) -> None:
     query = Query(**fields)
     wanted = {f"{row.record.kind}:{row.number}" for row in rows if passes(row, query)}
     listed = [r.id for r in records.in_order(query, (), newest_first=False, limit=1000)]
@@ -128,6 +137,10 @@ def test_filters_are_exactly_those_of_the_model(world: tuple[Records, list[Row]]
     assert [r.id for r in few] == [r.id for r in found[:3]]
     text = records.search(Query(**fields, text="text3"), 1000)
     assert {r.id for r in text} == {r for r in wanted if rows[int(r.split(":")[1]) - 1].record.text == "text3"}
+    with records.store.read() as db:
+        by_rows, by_sql = (filters.matching(db, query, (), mirror=mirror) for mirror in (records.mirror, None))
+    for one, other in zip(by_rows, by_sql, strict=True):
+        assert np.array_equal(one, other, equal_nan=True)
     chosen = [r for r in rows if r.record.kind == "event" and passes(r, query)]
     assert {r.id for r in records.search(query, 1000, ("event",))} <= {f"event:{row.number}" for row in chosen}
 

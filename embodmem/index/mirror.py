@@ -1,0 +1,154 @@
+"""The rows in RAM, kept in step with the file; blocks in the file that let a large memory open fast."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from embodmem.index.blocks import BLOCK_BITS, pack, read_rows, unpack
+from embodmem.index.rows import EXACT_ROWS, OutOfOrder, Rows
+from embodmem.store import Store
+
+LONGEST_LOG = 100_000
+"""Changed records that are noted one by one between two searches; after more of them everything is read again."""
+
+
+class Mirror:
+    """Columns and vectors of all records as of the state of the file that a reader sees.
+
+    Args:
+        store: The memory's file.
+        dim: Length of a vector; 0 without an encoder.
+    """
+
+    def __init__(self, store: Store, dim: int) -> None:
+        self._store = store
+        self._dim = dim
+        self._mutex = threading.RLock()
+        self._rows = Rows(dim, exact=True)
+        self._state: int | None = None
+        self._log: list[tuple[int, list[int] | None]] = []
+        self._logged = 0
+        self._log_mutex = threading.Lock()  # held for moments only: a writer must not wait for a search
+        self._sealed: int | None = None  # blocks below this number were sealed, or tried
+        store.on_change.append(self._note)
+        store.before_commit.append(self._seal_full)
+        store.before_close.append(self._seal_rest)
+
+    def _note(self, state: int, touched: list[int] | None) -> None:
+        with self._log_mutex:
+            self._logged += 0 if touched is None else len(touched)
+            if touched is None or self._logged > LONGEST_LOG:
+                self._log, self._logged = [(state, None)], 0
+            elif touched:
+                self._log.append((state, touched))
+
+    @contextmanager
+    def at(self, db: sqlite3.Connection) -> Iterator[Rows | None]:
+        """The rows as this thread's `Store.read` sees them, for as long as the block lasts.
+
+        None inside a transaction of this thread, and where another thread reads a newer state meanwhile: SQL knows.
+        """
+        state = self._store.snapshot
+        if state is None:
+            yield None
+            return
+        with self._mutex:
+            yield self._rows if self._follow(db, state) else None
+
+    def invalidate(self) -> None:
+        """Read everything again at the next search."""
+        with self._mutex:
+            self._state = None
+
+    def _follow(self, db: sqlite3.Connection, state: int) -> bool:
+        if self._state == state:
+            return True
+        if self._state is not None and state < self._state:
+            return False
+        with self._log_mutex:
+            due = [entry for entry in self._log if entry[0] <= state]
+            self._log = [entry for entry in self._log if entry[0] > state]
+            self._logged = sum(len(ids) for _, ids in self._log if ids is not None)
+        changed: set[int] | None = set()
+        for _, ids in due:
+            changed = None if ids is None or changed is None else changed.union(ids)
+        known = self._state is not None and not self._store.read_only
+        self._state = None  # an error on the way leaves it to be read anew
+        if not known or changed is None or len(changed) > 1000 + self._rows.n // 4 or not self._apply(db, changed):
+            self._load(db)
+        self._state = state
+        return True
+
+    def _apply(self, db: sqlite3.Connection, changed: set[int]) -> bool:
+        """Read changed records again; False where that does not do."""
+        if not changed:
+            return True
+        ids = np.array(sorted(changed), dtype=np.int64)
+        left = set(changed)
+        try:
+            for part in np.array_split(ids, -(-len(ids) // 500)):
+                marks = ",".join(map(str, part.tolist()))
+                for batch in read_rows(db, self._rows, f"r.id IN ({marks})"):
+                    self._rows.put(batch)
+                    left.difference_update(batch.ids.tolist())
+        except OutOfOrder:
+            return False
+        self._rows.remove(np.array(sorted(left), dtype=np.int64))
+        return True
+
+    def _load(self, db: sqlite3.Connection) -> None:
+        count, last = db.execute("SELECT count(*), ifnull(max(id), -1) FROM record").fetchone()
+        rows = self._rows = Rows(self._dim, exact=count <= EXACT_ROWS)
+        rows.reserve(count)
+        begin = 0
+        if not rows.is_exact:
+            for number, content in db.execute("SELECT number, content FROM record_block ORDER BY number"):
+                batch = unpack(content, rows)
+                if batch is not None:
+                    self._read(db, rows, begin, number << BLOCK_BITS)
+                    rows.put(batch)
+                    begin = (number + 1) << BLOCK_BITS
+        self._read(db, rows, begin, last + 1)
+
+    @staticmethod
+    def _read(db: sqlite3.Connection, rows: Rows, begin: int, end: int) -> None:
+        if begin < end:
+            for batch in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end)):
+                rows.put(batch)
+
+    def _seal_full(self, db: sqlite3.Connection) -> None:
+        """Before a commit: seal the blocks that were filled, once the memory is a large one."""
+        last = db.execute("SELECT ifnull(max(id), 0) FROM record").fetchone()[0]
+        full = (last + 1) >> BLOCK_BITS
+        if last < EXACT_ROWS or self._dim == 0:
+            return
+        if self._sealed is None:
+            self._sealed = 1 + db.execute("SELECT ifnull(max(number), -1) FROM record_block").fetchone()[0]
+        self._seal(db, range(self._sealed, full))
+        self._sealed = max(self._sealed, full)
+
+    def _seal_rest(self) -> None:
+        """Before the file is closed: seal what was changed since it was sealed."""
+        if self._store.read_only or self._store.temporary or self._dim == 0:
+            return
+        with self._store.read() as db:
+            count, last = db.execute("SELECT count(*), ifnull(max(id), 0) FROM record").fetchone()
+            sealed = {row[0] for row in db.execute("SELECT number FROM record_block")}
+        open_blocks = [number for number in range((last + 1) >> BLOCK_BITS) if number not in sealed]
+        if count <= EXACT_ROWS or not open_blocks:
+            return
+        with self._store.transaction() as db:
+            self._seal(db, open_blocks)
+
+    def _seal(self, db: sqlite3.Connection, numbers: range | list[int]) -> None:
+        for number in numbers:
+            rows = Rows(self._dim, exact=False)
+            begin, end = number << BLOCK_BITS, (number + 1) << BLOCK_BITS
+            for batch in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end)):
+                content = pack(batch, rows.groups)
+                db.execute("INSERT OR REPLACE INTO record_block VALUES (?, ?)", (number, content))

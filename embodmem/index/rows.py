@@ -1,0 +1,212 @@
+"""What filters and vectors need of every record, as columns in RAM."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.index.codes import quantise
+
+EXACT_ROWS = 16_384
+"""Up to so many records, vectors are held as they are; beyond, as bytes."""
+
+Group = tuple[str, str, str, str, bool]
+"""Kind, subkind, agent, source, live: what many records have in common."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Batch:
+    """Columns of some records, by ascending id.
+
+    Attributes:
+        ids: (N,) int64.
+        first: (N,) int64, ns.
+        last: (N,) int64, ns.
+        box: (N, 6) float64, lower and upper corner in the world, metres; NaN where there is no place.
+        group: (N,) int32, index into the groups; -1 for a record that is gone.
+        has: (N,) bool, whether there is a vector.
+        exact: (N, dim) float32 vectors of unit norm, or None where there are codes.
+        codes: (N, dim) int8, or None where there are vectors.
+        scale: (N,) float32, see `quantise`.
+        error: (N,) float32.
+    """
+
+    ids: NDArray[np.int64]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+    box: NDArray[np.float64]
+    group: NDArray[np.int32]
+    has: NDArray[np.bool_]
+    exact: NDArray[np.float32] | None = None
+    codes: NDArray[np.int8] | None = None
+    scale: NDArray[np.float32] | None = None
+    error: NDArray[np.float32] | None = None
+
+    def as_codes(self) -> None:
+        """Turn vectors into codes."""
+        if self.exact is not None:
+            self.codes, self.scale, self.error = quantise(self.exact)
+            self.exact = None
+
+
+class OutOfOrder(Exception):
+    """A record came in below ids that are held: everything has to be read again."""
+
+
+_PLAIN = ("ids", "first", "last", "box", "group", "has")
+_CODED = ("codes", "scale", "error")
+
+
+class Rows:
+    """Columns of all records, ascending by id, that follow changes.
+
+    Args:
+        dim: Length of a vector; 0 without an encoder.
+        exact: Hold the vectors as they are, until there are more than `EXACT_ROWS` records.
+    """
+
+    SPAN: ClassVar[int] = 1024
+    """Rows whose times and places are summed up together, so that a filter passes over most of them at once."""
+
+    def __init__(self, dim: int, exact: bool) -> None:
+        self.dim, self.n, self.gone = dim, 0, 0
+        self.groups: list[Group] = []
+        self._group_of: dict[Group, int] = {}
+        self._names = (*_PLAIN, *(("exact",) if exact else _CODED))
+        self._held: dict[str, NDArray[Any]] = {
+            "ids": np.empty(0, np.int64),
+            "first": np.empty(0, np.int64),
+            "last": np.empty(0, np.int64),
+            "box": np.empty((0, 6), np.float64),
+            "group": np.empty(0, np.int32),
+            "has": np.empty(0, np.bool_),
+        }
+        if exact:
+            self._held["exact"] = np.empty((0, dim), np.float32)
+        else:
+            self._hold_codes(0)
+        self._dirty: set[int] = set()
+        self._spans = np.empty((0, 8))
+
+    def _hold_codes(self, capacity: int) -> None:
+        self._held["codes"] = np.empty((capacity, self.dim), np.int8)
+        self._held["scale"] = np.empty(capacity, np.float32)
+        self._held["error"] = np.empty(capacity, np.float32)
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the vectors are held as they are."""
+        return "exact" in self._held
+
+    def column(self, name: str) -> NDArray[Any]:
+        """One column of all rows, as `Batch` names it."""
+        return self._held[name][: self.n]
+
+    def group_number(self, group: Group) -> int:
+        """Its index in `groups`."""
+        number = self._group_of.get(group)
+        if number is None:
+            number = self._group_of[group] = len(self.groups)
+            self.groups.append(group)
+        return number
+
+    def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Row (N,) of each id, -1 where there is none."""
+        held = self.column("ids")
+        if not self.n or not len(ids):
+            return np.full(len(ids), -1, np.int64)
+        at = np.minimum(np.searchsorted(held, ids), self.n - 1)
+        return np.where((held[at] == ids) & (self.column("group")[at] >= 0), at, -1)
+
+    def reserve(self, rows: int) -> None:
+        """Make room for so many rows in all."""
+        capacity = len(self._held["ids"])
+        if rows <= capacity:
+            return
+        for name in self._names:
+            old = self._held[name]
+            grown = np.empty((max(rows, 256), *old.shape[1:]), old.dtype)
+            grown[: self.n] = old[: self.n]
+            self._held[name] = grown
+
+    def put(self, batch: Batch) -> None:
+        """Add records, or write them anew.
+
+        Raises:
+            OutOfOrder: A new one has a lower id than one that is held.
+        """
+        if not len(batch.ids):
+            return
+        if not self.is_exact:
+            batch.as_codes()
+        held = self.column("ids")
+        at = np.searchsorted(held, batch.ids)
+        known = at < self.n
+        known[known] = held[at[known]] == batch.ids[known]
+        fresh = np.flatnonzero(~known)
+        if len(fresh) and self.n and batch.ids[fresh[0]] <= held[-1]:
+            raise OutOfOrder
+        self.gone -= int((self._held["group"][at[known]] < 0).sum())
+        begin, end = self.n, self.n + len(fresh)
+        if end > len(self._held["ids"]):
+            self.reserve(max(end, 2 * self.n))
+        at[fresh] = np.arange(begin, end)
+        for name in self._names:
+            self._held[name][at] = getattr(batch, name)
+        self.n = end
+        self._dirty.update(np.unique(at // self.SPAN).tolist())
+        if self.is_exact and self.n > EXACT_ROWS:
+            self._code()
+
+    def _code(self) -> None:
+        vectors = self._held.pop("exact")
+        self._hold_codes(len(vectors))
+        for begin in range(0, self.n, 8192):
+            part = slice(begin, min(self.n, begin + 8192))
+            for name, values in zip(_CODED, quantise(vectors[part]), strict=True):
+                self._held[name][part] = values
+        self._names = (*_PLAIN, *_CODED)
+
+    def remove(self, ids: NDArray[np.int64]) -> None:
+        """Forget records; ids that are not held are left out."""
+        at = self.find(ids)
+        at = at[at >= 0]
+        if not len(at):
+            return
+        self._held["group"][at] = -1
+        self._held["has"][at] = False
+        self._held["box"][at] = np.nan
+        self._held["exact" if self.is_exact else "codes"][at] = 0
+        self._dirty.update(np.unique(at // self.SPAN).tolist())
+        self.gone += len(at)
+        if self.gone > max(64, self.n // 2):
+            kept = np.flatnonzero(self.column("group") >= 0)
+            for name in self._names:
+                self._held[name] = self._held[name][kept].copy()
+            self.n, self.gone = len(kept), 0
+            self._dirty = set(range(-(-self.n // self.SPAN)))
+            self._spans = self._spans[: len(self._dirty)]
+
+    def spans(self) -> NDArray[np.float64]:
+        """(S, 8): of each `SPAN` rows the earliest begin, the latest end (ns), the lower and the upper corner (m).
+
+        float64 holds stamps to some 100 ns: compare them with the same rounding. Inf and -inf where no row has a place.
+        """
+        count = -(-self.n // self.SPAN)
+        if len(self._spans) < count:
+            self._spans = np.concatenate([self._spans, np.zeros((count - len(self._spans), 8))])
+        for number in self._dirty:
+            part = slice(number * self.SPAN, min(self.n, (number + 1) * self.SPAN))
+            here = self._held["group"][part] >= 0
+            span = self._spans[number]
+            span[:] = (np.inf, -np.inf, np.inf, np.inf, np.inf, -np.inf, -np.inf, -np.inf)
+            if here.any():
+                box = self._held["box"][part][here]
+                span[0], span[1] = self._held["first"][part][here].min(), self._held["last"][part][here].max()
+                span[2:5] = np.fmin.reduce(box[:, :3], axis=0, initial=np.inf)
+                span[5:] = np.fmax.reduce(box[:, 3:], axis=0, initial=-np.inf)
+        self._dirty.clear()
+        return self._spans[:count]
