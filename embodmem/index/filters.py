@@ -152,7 +152,8 @@ def _place(
 
 
 def _touches(box: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return np.all((box[:, 3:] >= lower) & (box[:, :3] <= upper), axis=1)
+    keep: NDArray[np.bool_] = np.all((box[:, 3:] >= lower) & (box[:, :3] <= upper), axis=1)
+    return keep
 
 
 _IN_RAM = ("text", "embedding", "near", "radius_m", "within", "between_ns", "kinds", "labels", "agent", "sources")
