@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from embodmem.config_agent import LifecycleConfig as LifecycleConfig
 from embodmem.config_agent import ProceduralConfig as ProceduralConfig
 from embodmem.config_agent import WorkingConfig as WorkingConfig
 from embodmem.config_semantic import RelationRule as RelationRule
@@ -273,6 +274,7 @@ class Config:
     working: WorkingConfig = field(default_factory=WorkingConfig)
     procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
+    lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
     encoder: str = "auto"
     """Text encoder: "hashing", "minilm", or "auto" for MiniLM where it is installed."""
 

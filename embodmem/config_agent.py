@@ -37,6 +37,47 @@ class WorkingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LifecycleConfig:
+    """How a memory stays small and true (`embodmem.lifecycle`)."""
+
+    repeat_s: float = 10.0
+    """An event that says the same as one of so long before goes on with it and is not stored, seconds. 0: all are."""
+    max_runs: int = 4096
+    """Events that are followed at once to see whether they go on."""
+    settle_s: float = 3600.0
+    """Only what is older is consolidated, seconds."""
+    merge_alike: float = 0.9
+    """Events that follow each other and share this part of their words become one."""
+    merge_pause_s: float = 600.0
+    """And are not farther apart than this, seconds."""
+    merge_distance_m: float = 1.0
+    """Nor this, metres."""
+    half_life_s: float = 0.0
+    """Retention of what was never recalled halves in this time, seconds. 0: nothing fades."""
+    forget_below: float = 0.05
+    """What is retained less than this is forgotten."""
+    significant: tuple[str, ...] = ("told", "task")
+    """Kinds of events that are remembered for longer, as is what earned a reward."""
+    significance: float = 8.0
+    """How many times longer."""
+    budget_mib: float = 0.0
+    """Bytes of the file that may be in use, MiB; what is retained least goes first. 0: any."""
+    undo_s: float = 604800.0
+    """For how long a change can be taken back, seconds; until then it frees no bytes."""
+
+    def __post_init__(self) -> None:
+        spans = (self.repeat_s, self.settle_s, self.merge_pause_s, self.merge_distance_m, self.half_life_s, self.undo_s)
+        if not all(0.0 <= span < 1e10 for span in (*spans, self.budget_mib)):
+            raise ConfigError(f"lifecycle: wanted spans and budget_mib from 0 to 1e10, got {self}")
+        shares = (self.merge_alike, self.forget_below)
+        if not all(0.0 <= share <= 1.0 for share in shares) or self.max_runs < 1 or not self.significance > 0:
+            raise ConfigError(
+                "lifecycle: wanted merge_alike and forget_below in 0..1, max_runs >= 1 and significance > 0, got "
+                f"{self.merge_alike}, {self.forget_below}, {self.max_runs} and {self.significance}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ProceduralConfig:
     """Experiences and skills (`embodmem.procedural`)."""
 

@@ -31,6 +31,7 @@ from embodmem.spatial.payloads import Payloads
 from embodmem.spatial.scene.memory import SceneMemory
 from embodmem.spatial.views import ViewMemory
 from embodmem.store import Store
+from embodmem.store.about import about, counts
 from embodmem.store.store import Mode
 from embodmem.types import Encoder, Event, Percept, PinholeCamera, Query, Recall
 from embodmem.working import WorkingMemory
@@ -323,7 +324,8 @@ class EmbodiedMemory:
             db.execute("DELETE FROM stamp WHERE owner = ?", (OWNER,))
             db.execute("DELETE FROM state WHERE name = 'build'")
             db.execute("DELETE FROM codebook")
-            db.execute("DELETE FROM trust")
+            for table in ("trust", "change"):
+                db.execute(f"DELETE FROM {table}")
 
     def newest_stamp(self, agent: str | None = None) -> int | None:
         """The stamp of the last experience of an agent, or of all, ns; None while there is none."""
@@ -331,35 +333,12 @@ class EmbodiedMemory:
 
     def counts(self) -> dict[str, int]:
         """How many live records there are of each kind."""
-        with self.store.read() as db:
-            return dict(
-                db.execute("SELECT kind, count(*) FROM record WHERE live GROUP BY kind ORDER BY kind").fetchall()
-            )
+        return counts(self.store)
 
     def info(self) -> dict[str, Any]:
         """What the memory holds, in plain values: file, records by kind, time span, map, settings."""
-        with self.store.read() as db:
-            span = db.execute("SELECT min(first_ns), max(last_ns) FROM record WHERE live").fetchone()
-            bricks, blobs = db.execute("SELECT count(*), ifnull(sum(length(log_odds)), 0) FROM brick").fetchone()
-            images = db.execute("SELECT ifnull(sum(length(image)), 0) FROM keyframe").fetchone()[0]
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-        build = self.store.get_state("build")
-        files = [self.store.path, self.store.path.with_name(self.store.path.name + "-wal")]
-        return {
-            "path": str(self.store.path),
-            "bytes": sum(file.stat().st_size for file in files if file.exists()),
-            "schema": version,
-            "records": self.counts(),
-            "first_ns": span[0],
-            "last_ns": span[1],
-            "map": {"bricks": bricks, "bytes": blobs, "voxel_size_m": self.config.spatial.voxel_size_m},
-            "image_bytes": images,
-            "rooms": [room.label for room in self.scene.rooms()],
-            "encoder": self.store.get_state("encoder"),
-            "build": None
-            if build is None
-            else f"{build['name']}: {min(build['next'], build['frames'])} of {build['frames']} frames",
-        }
+        rooms = [room.label for room in self.scene.rooms()]
+        return {**about(self.store), "map": self.spatial.about(), "rooms": rooms}
 
     def state_dict(self) -> dict[str, Any]:
         """{"file": (N,) uint8}: the whole memory as the bytes of its file."""

@@ -305,6 +305,12 @@ class SpatialMemory:
         self.store.save()
         return gone
 
+    def about(self) -> dict[str, Any]:
+        """How many bricks are in the file, their bytes there, and the size of a voxel, metres."""
+        with self.store.read() as db:
+            bricks, blobs = db.execute("SELECT count(*), ifnull(sum(length(log_odds)), 0) FROM brick").fetchone()
+        return {"bricks": bricks, "bytes": blobs, "voxel_size_m": self.config.voxel_size_m}
+
     def clear(self) -> None:
         """Remove the whole map, stamps included."""
         with self.store.transaction() as db:

@@ -262,6 +262,19 @@ CREATE TRIGGER block_vector_delete AFTER DELETE ON record_vector BEGIN
 END;
 """
 
+_LIFE = """
+CREATE TABLE life (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    pinned INTEGER NOT NULL DEFAULT 0, expires_ns INTEGER,
+    uses INTEGER NOT NULL DEFAULT 0, used_ns INTEGER);
+CREATE TABLE change (number INTEGER PRIMARY KEY AUTOINCREMENT, stamp_ns INTEGER NOT NULL,
+    what TEXT NOT NULL, why TEXT NOT NULL, made INTEGER REFERENCES record ON DELETE SET NULL);
+CREATE INDEX change_made ON change (made) WHERE made IS NOT NULL;
+-- What a change took out of recall, until it is settled.
+CREATE TABLE change_part (change INTEGER NOT NULL REFERENCES change ON DELETE CASCADE,
+    id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE, PRIMARY KEY (change, id)) WITHOUT ROWID;
+CREATE INDEX change_part_id ON change_part (id);
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -273,6 +286,7 @@ STEPS: tuple[str, ...] = (
     _CLAIMS + FACTS_AS_CLAIMS,
     _CONTEXT,
     _VECTORS,
+    _LIFE,
 )
 """Step i leads from version i to version i + 1."""
 

@@ -1,0 +1,243 @@
+"""The memory stays small and true: filter, merging, forgetting, budget, undo."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from embodmem import EmbodiedMemory, Event, Query
+from embodmem.config import Config, LifecycleConfig, SpatialConfig
+from embodmem.encoders import HashingEncoder
+from embodmem.errors import ConfigError, InvalidInput, StampError
+from embodmem.lifecycle import Lifecycle, Report
+from tests.embodmem.store.test_disk import files_with
+
+S = 10**9
+DAY = 86_400 * S
+
+
+def made(path: Path | None = None, **life: object) -> Lifecycle:
+    config = Config(spatial=SpatialConfig(budget_mib=1), lifecycle=LifecycleConfig(**life))  # type: ignore[arg-type]
+    return Lifecycle(EmbodiedMemory(path, config=config, encoder=HashingEncoder(64)))
+
+
+@pytest.fixture
+def life() -> Iterator[Lifecycle]:
+    life = made()
+    yield life
+    life.memory.close()
+
+
+def event(stamp: int, text: str, kind: str = "state", **more: object) -> Event:
+    return Event(stamp_ns=stamp, kind=kind, text=text, **more)  # type: ignore[arg-type]
+
+
+def texts(life: Lifecycle) -> list[str]:
+    return [item.text for item in life.memory.episodic.timeline(limit=100_000)]
+
+
+def test_what_goes_on_is_counted_and_not_stored(life: Lifecycle) -> None:
+    stored = [life.write(event(s * S, "the door is open")) for s in range(30)]
+    assert stored == [True] + [False] * 29 and life.filter.refused == 29
+    assert life.write(event(31 * S, "the door is shut"))
+    assert life.write(event(100 * S, "the door is open"))  # after a pause it is another run
+    life.step(101 * S)
+    first, _, last = life.memory.episodic.timeline()
+    assert (first.first_seen_ns, first.last_seen_ns, first.data["count"]) == (0, 29 * S, 30)
+    assert "count" not in last.data
+
+
+def test_runs_that_begin_and_end_in_one_batch_are_counted(life: Lifecycle) -> None:
+    batch = [event(s * S, f"door {s // 5}") for s in range(40)]
+    assert life.write_batch(batch) == 8
+    life.step(50 * S)
+    assert [item.data["count"] for item in life.memory.episodic.timeline()] == [5] * 8
+
+
+def test_what_could_not_be_written_is_admitted_again(life: Lifecycle) -> None:
+    life.write(event(10, "the door is open"))
+    with pytest.raises(StampError):
+        life.write(event(5, "the window is open"))
+    assert life.write(event(20, "the window is open")) and len(texts(life)) == 2
+
+
+def test_a_reward_or_another_outcome_is_always_stored(life: Lifecycle) -> None:
+    for s in range(3):
+        assert life.write(event(s * S, "grasped", reward=1.0))
+    assert life.write(event(4 * S, "grasped", outcome="done"))
+    assert life.write(event(5 * S, "grasped", outcome="dropped"))
+
+
+def test_redundant_neighbours_become_one(life: Lifecycle) -> None:
+    for i in range(5):
+        life.write(event(i * 60 * S, "the robot waits at the dock", objects=("dock",), agent="r"))
+    life.write(event(400 * S, "the robot leaves", agent="r"))
+    life.write(event(460 * S, "the robot waits at the dock", agent="q"))
+    report = life.run(now_ns=DAY)
+    assert report.merged == 4 and report.done
+    items = life.memory.episodic.timeline()
+    assert [item.text for item in items] == ["the robot waits at the dock", "the robot leaves"] + [items[0].text]
+    assert (items[0].first_seen_ns, items[0].last_seen_ns, items[0].data["count"]) == (0, 240 * S, 5)
+    assert life.memory.recall(Query(text="dock", labels=("dock",)))[0].id == items[0].id
+    assert life.run(now_ns=DAY) == Report()  # nothing is left to do
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 900), st.sampled_from(["open", "shut", "open again"])), max_size=40),
+    st.integers(2, 12),
+)
+def test_merging_loses_no_event_and_no_time(steps: list[tuple[int, str]], limit: int) -> None:
+    life = made(repeat_s=0.0, settle_s=0.0)
+    stamp, total = 0, 0
+    spans: dict[str, list[int]] = {}
+    for pause, text in steps:
+        stamp, total = stamp + pause * S, total + 1
+        life.write(event(stamp, text))
+        spans.setdefault(text, []).append(stamp)
+    before = {text: (min(s), max(s)) for text, s in spans.items()}
+    life.run(now_ns=stamp + DAY, limit=limit)
+    items = life.memory.episodic.timeline(limit=1000)
+    assert sum(item.data.get("count", 1) for item in items) == total
+    for text, (begin, end) in before.items():
+        same = [item for item in items if item.text == text]
+        assert (min(i.first_seen_ns for i in same), max(i.last_seen_ns for i in same)) == (begin, end)
+    for change in life.changes.all():  # newest first
+        life.changes.undo(change.number)
+    after = [(item.text, item.first_seen_ns) for item in life.memory.episodic.timeline(limit=1000)]
+    assert sorted(after) == sorted((text, s) for text, all_of in spans.items() for s in all_of)
+    life.memory.close()
+
+
+def test_a_change_is_logged_and_settles(life: Lifecycle) -> None:
+    for i in range(3):
+        life.write(event(i * 60 * S, "the robot waits"))
+    life.run(now_ns=DAY)
+    (change,) = life.changes.all()
+    assert change.what == "merge" and len(change.parts) == 3 and "say the same" in change.why
+    assert life.run(now_ns=3 * DAY).dropped == 0  # it can still be taken back
+    assert life.run(now_ns=9 * DAY).dropped == 3
+    with life.memory.store.read() as db:
+        assert db.execute("SELECT count(*) FROM record WHERE kind = 'event'").fetchone()[0] == 1
+    with pytest.raises(InvalidInput, match="not settled"):
+        life.changes.undo(change.number)
+
+
+def test_what_was_merged_is_forgotten_with_its_parts(tmp_path: Path) -> None:
+    life = made(tmp_path / "m.mem")
+    for i in range(4):
+        life.write(event(i * 60 * S, "the xylophonist plays"))
+    life.run(now_ns=DAY)
+    assert life.memory.forget(Query(text="xylophonist")) > 0
+    assert files_with(tmp_path, b"xylophonist") == [] and texts(life) == []
+    life.memory.close()
+
+
+def test_what_is_recalled_or_told_or_pinned_lasts_longer() -> None:
+    life = made(half_life_s=3600.0, forget_below=0.25, undo_s=0.0)  # fades after two hours
+    for i, text in enumerate(("a red lamp", "a green vase", "a blue chair", "a white wall")):
+        life.write(event(i, text, kind="seen"))
+    life.write(event(10, "remember the yellow door", kind="told"))
+    by_text = {item.text: item.id for item in life.memory.episodic.timeline()}
+    life.pin(by_text["a green vase"])
+    life.recall(Query(ids=(by_text["a red lamp"],)))
+    life.run(now_ns=3600 * S)
+    assert len(texts(life)) == 5
+    life.run(now_ns=3 * 3600 * S)
+    assert set(texts(life)) == {"a red lamp", "a green vase", "remember the yellow door"}
+    life.run(now_ns=10 * 3600 * S)
+    assert set(texts(life)) == {"a green vase", "remember the yellow door"}
+    assert life.forgetting.describe(int(by_text["a green vase"].split(":")[1]))["pinned"] == 1
+    life.pin(by_text["a green vase"], False)
+    life.run(now_ns=100 * DAY)
+    assert texts(life) == []
+    life.memory.close()
+
+
+def test_what_has_a_date_goes_on_it(life: Lifecycle) -> None:
+    life.write(event(0, "the parcel comes at noon"))
+    (item,) = life.memory.episodic.timeline()
+    life.expire_at(item.id, 500 * S)
+    assert life.run(now_ns=499 * S).expired == 0
+    assert life.run(now_ns=500 * S).expired == 1 and texts(life) == []
+    life.changes.undo(life.changes.all()[0].number)
+    assert texts(life) == ["the parcel comes at noon"]
+    with pytest.raises(InvalidInput, match="event:999"):
+        life.pin("event:999")
+
+
+def test_the_file_stays_within_its_budget(tmp_path: Path) -> None:
+    life = made(tmp_path / "m.mem", budget_mib=1.0, half_life_s=3600.0, forget_below=0.0, repeat_s=0.0)
+    rng = np.random.default_rng(0)
+    for block in range(12):
+        words = [" ".join(str(w) for w in rng.integers(0, 10**6, 30)) for _ in range(100)]
+        stamp = block * 1000 * S
+        life.write_batch(event(stamp + i * S, text, kind="seen") for i, text in enumerate(words))
+        life.write(event(stamp + 500 * S, f"told number {block}", kind="told"))
+        life.run(now_ns=stamp + 900 * S)
+        assert life.forgetting.used_bytes() <= 1 << 20
+    kept = texts(life)
+    assert sum(text.startswith("told number") for text in kept) == 12  # what was told outlasts what was seen
+    assert 100 < len(kept) < 1212
+    stamps = [i.first_seen_ns for i in life.memory.episodic.timeline(limit=10_000) if i.data["kind"] == "seen"]
+    assert min(stamps) > 4000 * S  # the oldest went first
+    assert any(change.what == "drop" and "budget" in change.why for change in life.changes.all())
+    life.memory.close()
+
+
+def test_a_step_is_bounded(life: Lifecycle) -> None:
+    for i in range(50):
+        life.write(event(i * 60 * S, "the robot waits"))
+    report = life.step(DAY, limit=10)
+    assert not report.done and report.merged < 10
+    with pytest.raises(InvalidInput, match="limit of 2"):
+        life.step(DAY, limit=1)
+
+
+CHILD = """
+import sys
+from tests.embodmem.test_lifecycle import made, event, S, DAY
+from pathlib import Path
+life = made(Path(sys.argv[1]))
+print("open", flush=True)
+life.run(now_ns=DAY, limit=4, progress=lambda report: print("step", flush=True))
+"""
+
+
+@pytest.mark.parametrize("after", [1, 3, 7])
+def test_killed_in_the_middle_it_goes_on(tmp_path: Path, after: int) -> None:
+    path = tmp_path / "m.mem"
+    life = made(path, repeat_s=0.0)
+    for i in range(60):
+        life.write(event(i * 60 * S, f"the robot waits at dock {i // 6}"))
+    life.memory.close()
+    child = subprocess.Popen([sys.executable, "-c", CHILD, str(path)], stdout=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    for line in child.stdout:
+        after -= line.startswith("step")
+        if after == 0:
+            os.kill(child.pid, signal.SIGKILL)
+            break
+    child.wait()
+    life = made(path)
+    life.run(now_ns=DAY)
+    items = life.memory.episodic.timeline()
+    assert sum(item.data.get("count", 1) for item in items) == 60
+    assert 10 <= len(items) <= 20  # a run longer than a step may stay in two
+    life.memory.close()
+
+
+def test_settings_that_make_no_sense() -> None:
+    with pytest.raises(ConfigError, match="merge_alike"):
+        LifecycleConfig(merge_alike=2.0)
+    with pytest.raises(ConfigError, match="spans"):
+        LifecycleConfig(undo_s=-1.0)
