@@ -279,8 +279,8 @@ class EmbodiedMemory:
     def forget(self, query: Query) -> int:
         """Remove all that matches from every memory and from the disk; returns how many records and voxels went.
 
-        What matches a label is all that bears it: objects, facts and events about it, and the keyframes that show it.
-        Facts about an object go with the object. A query of a region alone makes the map there unknown, too.
+        What matches a label is all that bears it: objects, facts and events about it, keyframes that show it; labels
+        alone go from the map's voxels, too. Facts about an object go with it. A region alone makes the map unknown.
 
         Raises:
             InvalidInput: The query is empty; `clear` removes everything.
@@ -298,6 +298,8 @@ class EmbodiedMemory:
                 gone += self.semantic.remove(about)
                 db.executemany("DELETE FROM record_tag WHERE tag = ?", [(name,) for name in objects])
             self.semantic.forget_claims((*query.labels, *objects))
+            if query.labels and is_open(replace(query, labels=())):
+                gone += self.closure.forget_labels(query.labels)
         others = (query.labels, query.kinds, query.ids, query.sources, query.text, query.agent, query.between_ns)
         if not any(others) and (query.within is not None or query.radius_m is not None):
             for part in (self.seen, self.closure.depths, self.payloads):

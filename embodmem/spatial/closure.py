@@ -50,7 +50,7 @@ class LoopClosure:
 
     def __init__(self, spatial: SpatialMemory, seen: ViewMemory, keep_depth: bool) -> None:
         self.spatial, self.seen, self.store = spatial, seen, spatial.store
-        self.depths = KeyframeDepths(self.store, keep_depth)
+        self.depths = KeyframeDepths(self.store, keep_depth, spatial.config.labels)
         self._done = False
         self.store.after_commit.append(self._reload)
 
@@ -82,6 +82,12 @@ class LoopClosure:
             self._done = True
         return Closure(len(changed), len(affected), len(near))
 
+    def forget_labels(self, labels: Iterable[str]) -> int:
+        """Take labels off the map's voxels and the keyframes' segmentations; returns how many voxels bore them."""
+        labels = list(labels)
+        self.depths.forget_labels(labels)
+        return self.spatial.forget_labels(labels)
+
     def _check(
         self, poses: Mapping[str, ArrayLike], known: Mapping[int, tuple[Pose, PinholeCamera]]
     ) -> dict[int, Pose]:
@@ -100,6 +106,8 @@ class LoopClosure:
     def _integrate(self, views: Iterable[tuple[int, Pose]]) -> SpatialMemory:
         """A map, in a file of its own, of some keyframes (row id, pose) in their order."""
         scratch = SpatialMemory(Store(), self.spatial.config)
+        with scratch.store.transaction():  # the same numbers for the same labels
+            scratch.store.set_state("map_labels", self.store.get_state("map_labels") or [])
         for row, T in views:
             scratch.integrate(self.depths.percept(row, T))
         if scratch.octree.stats().refused_bricks:
@@ -142,6 +150,7 @@ class LoopClosure:
             place = [column[0] for column in cursor.description].index("key")
             rows = [row for row in cursor if row[place] in wanted]
         scratch.store.close()
+        self.store.set_state("map_labels", scratch.label_names.texts[1:])
         before = db.execute("SELECT count(*) FROM brick").fetchone()[0]
         db.executemany("DELETE FROM brick WHERE key = ?", [(key,) for key in wanted])
         if rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,7 +15,7 @@ from embodmem.config import SpatialConfig
 from embodmem.errors import ConfigError, InvalidInput
 from embodmem.spatial.label_names import LabelNames
 from embodmem.spatial.layers import Cleared, Layers
-from embodmem.spatial.spill import Spill
+from embodmem.spatial.spill import Spill, drop_in_file
 from embodmem.store import Store
 from embodmem.types import Event, Percept, Query, Recall
 
@@ -310,6 +310,28 @@ class SpatialMemory:
         with self.store.read() as db:
             bricks, blobs = db.execute("SELECT count(*), ifnull(sum(length(log_odds)), 0) FROM brick").fetchone()
         return {"bricks": bricks, "bytes": blobs, "voxel_size_m": self.config.voxel_size_m}
+
+    def forget_labels(self, labels: Iterable[str]) -> int:
+        """Take labels, whatever their case, off all voxels that bear them, in RAM and file; the voxels stay occupied.
+
+        Returns:
+            How many voxels that were.
+        """
+        from embodmem.spatial.octree.paint import drop_label
+
+        octree, names = self.octree, self.label_names
+        texts = names.matching(labels)
+        if not texts:
+            return 0
+        numbers = [names.texts.index(text) for text in texts]
+        with self.store.transaction() as db:
+            self.flush(stale_s=0.0)
+            gone = drop_in_file(db, numbers)
+            for number, text in zip(numbers, texts, strict=True):
+                drop_label(octree, number)
+                names.remove(text)
+            self.store.set_state("map_labels", names.texts[1:])
+        return gone
 
     def clear(self) -> None:
         """Remove the whole map, stamps included."""

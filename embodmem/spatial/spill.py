@@ -161,3 +161,26 @@ class Spill:
         seen = np.array([rows[key][0] for key in found], dtype=np.int64)
         spilled = np.array([rows[key][2] for key in found], dtype=np.int64)
         return Bricks(np.array(found, dtype=np.int64), values, seen, ages, *paint), spilled
+
+
+def drop_in_file(db: sqlite3.Connection, labels: Sequence[int]) -> int:
+    """Take labels, by their numbers, off the voxels of all bricks of the file; returns how many voxels bore them."""
+    from embodmem.spatial.octree import decode_bricks, encode_bricks
+
+    keys = [key for (key,) in db.execute("SELECT key FROM brick WHERE length(log_odds) > 6")]
+    gone = 0
+    for start in range(0, len(keys), _AT_ONCE):
+        part = json.dumps(keys[start : start + _AT_ONCE])
+        rows = db.execute("SELECT key, log_odds FROM brick WHERE key IN (SELECT value FROM json_each(?))", (part,))
+        numbers, blobs = zip(*rows, strict=True)
+        values, ages, colours, words = decode_bricks(blobs)
+        bears = np.isin(words & 0xFFFF, labels)
+        some = np.flatnonzero(bears.any(axis=1)) if bears.size else np.empty(0, dtype=np.int64)
+        if not len(some):
+            continue
+        gone += int(np.count_nonzero(bears))
+        paint = colours[some], np.where(bears, 0, words)[some].astype(np.uint32)
+        left = encode_bricks(values[some], ages[some], *paint)
+        pairs = [(blob, numbers[i]) for blob, i in zip(left, some.tolist(), strict=True)]
+        db.executemany("UPDATE brick SET log_odds = ? WHERE key = ?", pairs)
+    return gone

@@ -275,6 +275,12 @@ CREATE TABLE change_part (change INTEGER NOT NULL REFERENCES change ON DELETE CA
 CREATE INDEX change_part_id ON change_part (id);
 """
 
+_SEGMENTATIONS = """
+-- What a keyframe's pixels belong to, kept with its depth: PNG of the numbers of `labels`, 0 = nothing known.
+ALTER TABLE keyframe_depth ADD COLUMN segmentation BLOB;
+ALTER TABLE keyframe_depth ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';    -- JSON: texts of the numbers from 1 on
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -287,6 +293,7 @@ STEPS: tuple[str, ...] = (
     _CONTEXT,
     _VECTORS,
     _LIFE,
+    _SEGMENTATIONS,
 )
 """Step i leads from version i to version i + 1."""
 

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from embodmem import Config, EmbodiedMemory, Percept
-from embodmem.config import SpatialConfig
+from embodmem.config import EpisodicConfig, SpatialConfig
 from embodmem.errors import InvalidInput
+from embodmem.geometry import pose_from_quat
 from embodmem.spatial.label_names import LabelNames
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.store import Store
@@ -208,3 +209,67 @@ def test_a_killed_process_loses_no_colour_and_no_label(tmp_path):
     assert all(after[1][voxel][0] == labels[voxel][0] for voxel in labels)
     # Means that moved by little since the brick was written are written later.
     assert max(abs(a - b) for v in colours for a, b in zip(after[0][v][:3], colours[v][:3], strict=True)) < 16
+
+
+KEEPING = Config(
+    encoder="hashing",
+    spatial=replace(LARGE, voxel_size_m=0.05),
+    episodic=EpisodicConfig(keyframe_distance_m=0.01, keyframe_angle_rad=0.01, keep_depth=True),
+)
+
+
+def in_millimetres(percepts):
+    return [replace(p, depth=np.round(p.depth * 1000).astype(np.uint16)) for p in percepts]
+
+
+def test_corrected_poses_carry_colours_and_labels_along(tmp_path):
+    right = in_millimetres(coloured(looks([ROOMS[0]])))
+    slip = pose_from_quat((0.3, 0.1, 0.0), (0.0, 0.0, 0.05, 1.0))
+    wrong = [replace(p, T_world_sensor=slip @ p.T_world_sensor) if i > 1 else p for i, p in enumerate(right)]
+    with EmbodiedMemory(config=KEEPING) as memory, EmbodiedMemory(config=KEEPING) as wanted:
+        wanted.write_batch(right)
+        memory.write_batch(wrong)
+        poses = {k.id: right[i].T_world_sensor for i, k in enumerate(memory.episodic.timeline())}
+        theirs = painted(wanted.spatial.octree)
+        assert set(painted(memory.spatial.octree)[1]) != set(theirs[1])
+        assert memory.correct_poses(poses).keyframes == 2
+        ours = painted(memory.spatial.octree)
+        assert ours[1] == theirs[1] and len(ours[1]) > 500
+        assert memory.spatial.label_names.texts == wanted.spatial.label_names.texts
+        assert set(ours[0]) == set(theirs[0])  # pictures are kept as JPEG
+        errors = [abs(a - b) for v in ours[0] for a, b in zip(ours[0][v][:3], theirs[0][v][:3], strict=True)]
+        assert np.mean(errors) < 3
+
+
+def test_a_label_is_forgotten_and_the_place_is_not(tmp_path):
+    path = tmp_path / "map.mem"
+    config = replace(KEEPING, spatial=replace(KEEPING.spatial, budget_mib=6.0))
+    with EmbodiedMemory(path, config=config) as memory:
+        memory.write_batch(in_millimetres(coloured(looks(ROOMS[:2]))))
+        before = painted(memory.spatial.octree)
+        number = memory.spatial.label_names.find("mug")
+        bearing = [v for v, (label, *_) in before[1].items() if label == number]
+        assert memory.forget(Query(labels=("Mug",))) >= len(bearing) > 100
+        after = painted(memory.spatial.octree)
+        assert after[0] == before[0] and after[1] == {v: n for v, n in before[1].items() if n[0] != number}
+    with EmbodiedMemory(path) as memory:
+        assert painted(memory.spatial.octree)[1] == after[1]
+        memory.spatial.load(ROOMS[0] - 3, ROOMS[0] + 3)
+        assert number not in [n[0] for n in painted(memory.spatial.octree)[1].values()]
+        assert memory.spatial.label_names.find("mug") is None
+        rows = [memory.closure.depths.percept(row, T) for row, (T, _) in memory.closure.depths.poses().items()]
+        assert 0 < len(rows) < 8 and all(set(p.labels.values()) <= {"wall"} for p in rows)
+        assert {int(i) for p in rows for i in np.unique(p.segmentation)} == {0, 1}
+    for file in (path, path.with_name(path.name + "-wal")):
+        assert not file.exists() or b"mug" not in file.read_bytes()
+
+
+def test_the_segmentation_of_a_forgotten_region_goes_from_keyframes_too():
+    with EmbodiedMemory(config=KEEPING) as memory:
+        memory.write_batch(in_millimetres(coloured(looks([ROOMS[0]]))))
+        before = [memory.closure.depths.percept(row, T) for row, (T, _) in memory.closure.depths.poses().items()]
+        memory.forget(Query(within=np.array([[-9.0, -9, -9], [9, 9, -0.45]])))
+        after = [memory.closure.depths.percept(row, T) for row, (T, _) in memory.closure.depths.poses().items()]
+        assert all("mug" in p.labels.values() for p in before)
+        assert all("mug" not in p.labels.values() and not p.segmentation[p.depth == 0].any() for p in after)
+        assert any("wall" in p.labels.values() for p in after)
