@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
-from embodmem_policies.scan import linear_scan
+from embodmem_policies.scan import chunks, run_scan
 
 
 class LRUCell(MemoryCell):
@@ -82,6 +83,81 @@ class LRUCell(MemoryCell):
         rotation, gamma = self.decay()
         # gamma scales the rows of B, which is cheaper than scaling every input
         weight = self.read_in.weight * gamma.repeat_interleave(2)[:, None]
-        driven = torch.view_as_complex(nn.functional.linear(x, weight).view(*x.shape[:2], self.states, 2))
-        s = torch.view_as_real(linear_scan(rotation, driven, torch.view_as_complex(state), start))
-        return self.read_out(s.flatten(-2)) + self.skip(x), s[-1]
+        out, skip = self.read_out, self.skip.weight
+        y, last = _Oscillators.apply(  # type: ignore[no-untyped-call]
+            x, weight, rotation, out.weight, out.bias, skip, state, start
+        )
+        return y, last
+
+
+class _Oscillators(torch.autograd.Function):
+    """Products and recurrence in one, a chunk of time at once, so that all between two products stays in cache.
+
+    The way back runs on conjugates, g_t = conj(ds_t) + lambda g_{t+1}: then nothing long is conjugated, for the signs
+    of imaginary parts are turned in the weights.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        read_in: Tensor,
+        rotation: Tensor,
+        read_out: Tensor,
+        bias: Tensor,
+        skip: Tensor,
+        initial: Tensor,
+        start: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        (steps, batch, _), n = x.shape, len(rotation)
+        s, y = x.new_empty(steps, batch, n, 2), x.new_empty(steps, batch, len(bias))
+        numbers = torch.view_as_complex(s)
+        carry = torch.view_as_complex(initial.contiguous())
+        for at in chunks(s):
+            inputs, parts = x[at].flatten(0, 1), s[at].view(-1, 2 * n)
+            torch.mm(inputs, read_in.t(), out=parts)
+            run_scan(rotation, numbers[at], carry, start[at], out=numbers[at])
+            carry = numbers[at.stop - 1]
+            torch.addmm(bias, parts, read_out.t(), out=y[at].view(-1, len(bias))).addmm_(inputs, skip.t())
+        ctx.save_for_backward(x, read_in, rotation, read_out, skip, initial, start, s)
+        return y, s[-1].clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
+        x, read_in, rotation, read_out, skip, initial, start, s = ctx.saved_tensors
+        sign = x.new_tensor((1.0, -1.0)).repeat(len(rotation))
+        into, out = read_in * sign[:, None], read_out * sign
+        d_in, d_out, d_skip, d_bias = (torch.zeros_like(w) for w in (read_in, read_out, skip, read_out[:, 0]))
+        d_rotation = torch.zeros_like(rotation)
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        carry = torch.view_as_complex(d_last.contiguous()).conj()
+        for at in reversed(chunks(s)):
+            inputs, parts, dy_at = x[at].flatten(0, 1), s[at].view(-1, len(sign)), dy[at].flatten(0, 1)
+            flat = torch.mm(dy_at, out)
+            g = torch.view_as_complex(flat.view(*s[at].shape))
+            g[-1] += carry
+            if len(g) > 1:
+                run_scan(rotation, g[:-1], g[-1], start[at][1:], reverse=True, out=g[:-1])
+            before = s[at.start - 1] if at.start else initial
+            carry = _hand_back(g, torch.view_as_complex(s[at]), torch.view_as_complex(before), start[at], d_rotation)
+            carry = carry * rotation
+            d_in.addmm_(flat.t(), inputs)
+            d_out.addmm_(dy_at.t(), parts)
+            d_skip.addmm_(dy_at.t(), inputs)
+            d_bias.add_(dy_at.sum(0))
+            if d_x is not None:
+                torch.mm(flat, into, out=d_x[at].view(len(flat), -1)).addmm_(dy_at, skip)
+        d_initial = torch.view_as_real(carry.conj().resolve_conj())
+        return d_x, d_in * sign[:, None], d_rotation.conj(), d_out, d_bias, d_skip, d_initial, None
+
+
+def _hand_back(g: Tensor, s: Tensor, before: Tensor, start: Tensor, d_rotation: Tensor) -> Tensor:
+    """Add g_t s_{t-1} of a chunk (C, B, n) to `d_rotation`, but not at starts; returns g_0 (B, n), 0 at starts."""
+    product = torch.empty_like(s)
+    torch.mul(g[0], before, out=product[0])
+    torch.mul(g[1:], s[:-1], out=product[1:])
+    kept = (~start).to(d_rotation.real.dtype).flatten()
+    summed = torch.mv(torch.view_as_real(product).view(len(kept), -1).t(), kept)
+    d_rotation += torch.view_as_complex(summed.view(-1, 2))
+    return g[0].masked_fill(start[0, :, None], 0.0)

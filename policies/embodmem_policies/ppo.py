@@ -257,16 +257,20 @@ class PPO:
         state = tree_map(lambda leaf: leaf[part], rollout.state)
         told, value = policy.scan(index(rollout.observation, (slice(None), part)), state, rollout.start[:, part])
         log_p, entropy = policy.head.log_prob(told, rollout.action[:, part], policy)
-        valid = rollout.valid[:, part]
-        a = advantage[:, part][valid]
-        a = (a - a.mean()) / (a.std() + 1e-8)
-        log_ratio = (log_p - rollout.log_p[:, part])[valid]
+        # Means are sums with weights: to pick the steps that count would copy all of them, there and back.
+        weight = rollout.valid[:, part].to(value.dtype)
+        weight /= weight.sum().clamp_min(1.0)
+        a = advantage[:, part]
+        a = a - (weight * a).sum()
+        a = a / ((weight * a.square()).sum().sqrt() + 1e-8)
+        log_ratio = log_p - rollout.log_p[:, part]
         ratio = log_ratio.exp()
-        policy_loss = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
-        value_loss = 0.5 * (value - target[:, part])[valid].square().mean()
-        mean_entropy = entropy[valid].mean()
+        gain = torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a)
+        policy_loss = -(weight * gain).sum()
+        value_loss = 0.5 * (weight * (value - target[:, part]).square()).sum()
+        mean_entropy = (weight * entropy).sum()
         loss = policy_loss + s.value * value_loss - s.entropy * mean_entropy
-        kl = (ratio - 1.0 - log_ratio).detach().mean()
+        kl = (weight * (ratio - 1.0 - log_ratio)).detach().sum()
         return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "kl": kl}
 
     def statistics(self) -> dict[str, float]:

@@ -219,3 +219,22 @@ def test_state_is_a_tree_of_tensors() -> None:
     for name in CELLS:
         leaves = tree_leaves(make_cell(name, 3, 4, **SMALL.get(name, {})).initial_state(2))
         assert leaves and all(isinstance(leaf, torch.Tensor) and leaf.shape[0] == 2 for leaf in leaves)
+
+
+@pytest.mark.parametrize("name", ["lru", "mingru"])
+def test_a_scan_in_many_chunks_is_one(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results and all gradients, by the state too, where a chunk of time holds a few steps or the last only one."""
+    cell = make_cell(name, 5, 6).double()
+    x, start = torch.randn(22, 3, 5, dtype=torch.float64), torch.rand(22, 3) < 0.2
+    state = cell.scan(x, cell.initial_state(3), start)[1].detach()
+    found = []
+    for size in (1 << 20, 3 * 3 * 6 * 8, 7 * 3 * 6 * 8 * 2):
+        monkeypatch.setattr("embodmem_policies.scan._CACHE_BYTES", size)
+        inputs = [x.clone().requires_grad_(), state.clone().requires_grad_()]
+        y, last = cell.scan(*inputs, start)
+        weights = torch.linspace(-1.0, 1.0, y.numel(), dtype=y.dtype).reshape(y.shape)
+        gradients = torch.autograd.grad((y * weights).sum() + last.square().sum(), [*inputs, *cell.parameters()])
+        found.append((y.detach(), last.detach(), *gradients))
+    for other in found[1:]:
+        for one, two in zip(found[0], other, strict=True):
+            torch.testing.assert_close(one, two)

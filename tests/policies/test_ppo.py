@@ -148,6 +148,33 @@ def test_what_acting_keeps_is_what_a_scan_says(cell: str, mode: AutoresetMode) -
         ppo.update(rollout)
 
 
+def test_loss_is_over_the_steps_that_count() -> None:
+    """Against eq. 7 and 9 over picked steps; what stands at the others changes nothing, and none at all is no NaN."""
+    ppo = PPO(settings(learning_rate=0.1), counting(AutoresetMode.NEXT_STEP))
+    ppo.update(ppo.collect())
+    r, part, s = ppo.collect(), torch.tensor([2, 0]), ppo.settings
+    r.log_p += 0.3 * torch.randn(r.log_p.shape, generator=torch.Generator().manual_seed(0))  # so that the clip acts
+    valid = r.valid[:, part]
+    assert 0 < (~valid).sum() < valid.sum()
+    advantage = ppo.advantages(r, r.value)
+    target = advantage + r.value
+    loss, parts = ppo._loss(r, part, advantage, target)
+    told, value = ppo.policy.scan(r.observation[:, part], tuple(leaf[part] for leaf in r.state), r.start[:, part])
+    log_p, entropy = ppo.policy.head.log_prob(told, r.action[:, part], ppo.policy)
+    a = advantage[:, part][valid]
+    a = (a - a.mean()) / a.std(correction=0)
+    ratio = (log_p - r.log_p[:, part])[valid].exp()
+    assert ((ratio - 1.0).abs() > s.clip).any()
+    gain = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
+    error = 0.5 * (value - target[:, part])[valid].square().mean()
+    torch.testing.assert_close(loss, gain + s.value * error - s.entropy * entropy[valid].mean())
+    torch.testing.assert_close(parts["policy_loss"], gain)
+    advantage[~r.valid], target[~r.valid] = 1e3, -1e3
+    torch.testing.assert_close(ppo._loss(r, part, advantage, target)[0], loss)
+    r.valid[:] = False
+    assert ppo._loss(r, part, advantage, target)[0] == 0.0
+
+
 def test_learns_repeat_previous() -> None:
     """The default policy reaches 0.9 of 1 in 100,000 steps; without memory 0.25 * 2 - 1 = -0.5 is all there is."""
     ppo = PPO(PPOSettings(env=REPEAT, rollout=64, gamma=0.9, total_steps=50_000))
