@@ -211,6 +211,25 @@ def test_a_killed_process_loses_no_colour_and_no_label(tmp_path):
     assert max(abs(a - b) for v in colours for a, b in zip(after[0][v][:3], colours[v][:3], strict=True)) < 16
 
 
+def test_what_moves_takes_its_colours_along():
+    config = replace(LARGE, transient_s=2.0, settle_s=60.0)
+    memory = SpatialMemory(Store(), config)
+    look = coloured(looks([ROOMS[0]]))[0]
+    depth, rgb = look.depth.copy(), look.rgb.copy()
+    depth[40:80, 60:100], rgb[40:80, 60:100] = 0.9, (255, 0, 255)
+    for second in range(24):
+        is_there = 8 <= second < 12
+        changed = {"depth": depth, "rgb": rgb} if is_there else {}
+        memory.integrate(replace(look, stamp_ns=(1 + second) * SECOND, **changed))
+        magenta = [v for v, c in painted(memory.octree)[0].items() if c[0] > 250 and c[1] < 5 and c[2] > 250]
+        bricks = memory.octree.bricks()
+        assert not bricks.colours[~(bricks.log_odds > 0)].any()
+        if second == 11:
+            assert len(magenta) > 5 and len(memory.layers.transient()) > 5
+    assert not magenta and len(painted(memory.octree)[0]) > 100
+    assert len(memory.layers.transient()) == 0
+
+
 KEEPING = Config(
     encoder="hashing",
     spatial=replace(LARGE, voxel_size_m=0.05),
