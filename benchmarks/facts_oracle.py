@@ -58,7 +58,7 @@ class Oracle:
         known = max(t for t in times if t is not None) if claim.known_ns is None else claim.known_ns
         goes_on = claim.says == "ended" or (claim.says == "holds" and claim.valid_until_ns is None)
         if goes_on:
-            last: int | None = max(begin, known if claim.seen_ns is None else claim.seen_ns)
+            last: int | None = max(begin, (known if claim.seen_ns is None else claim.seen_ns) - 1)
         else:
             last = None if claim.valid_until_ns is None else claim.valid_until_ns - 1
         mine = self.told.setdefault(claim.subject, [])

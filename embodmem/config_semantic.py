@@ -42,12 +42,16 @@ class RoutineConfig:
 
     utc_offset_s: int = 0
     """Local time minus UTC, seconds; stamps are ns of UTC."""
+    window_days: int = 56
+    """Only what was so many days ago, or less, counts."""
     min_days: int = 5
     """A routine was there on at least so many days."""
     min_share: float = 0.6
     """And on at least this part of the days that could have shown it."""
     alpha: float = 0.01
     """Largest probability, after Holm's correction, that chance alone gives what was seen."""
+    choices: tuple[str, ...] = ("chose",)
+    """Relations whose objects are choices, from which preferences are mined."""
     long_share: float = 0.05
     """Step of the long-term average of a preference (exponential moving average)."""
     window: int = 8
@@ -56,10 +60,10 @@ class RoutineConfig:
     """A preference has changed when its two averages are this far apart."""
 
     def __post_init__(self) -> None:
-        if abs(self.utc_offset_s) > 86400 or self.min_days < 2 or self.window < 1:
+        if abs(self.utc_offset_s) > 86400 or not 2 <= self.min_days <= self.window_days <= 3660 or self.window < 1:
             raise ConfigError(
-                "semantic.routines: wanted utc_offset_s within a day, min_days >= 2 and window >= 1, got "
-                f"{self.utc_offset_s}, {self.min_days} and {self.window}"
+                "semantic.routines: wanted utc_offset_s within a day, 2 <= min_days <= window_days <= 3660 and "
+                f"window >= 1, got {self.utc_offset_s}, {self.min_days}, {self.window_days} and {self.window}"
             )
         shares = (self.min_share, self.alpha, self.long_share, self.parted)
         if not all(0.0 < share <= 1.0 for share in shares):

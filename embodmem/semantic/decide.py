@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from embodmem.semantic.evidence import Evidence, when_held
+from embodmem.semantic.evidence import Columns, Evidence, when_held
 from embodmem.semantic.facts import FOREVER, Claim, Decision, Fact
 from embodmem.semantic.plan import Draft, Plan, Statement, denied, stitch
 from embodmem.semantic.rules import Rules
@@ -67,10 +68,7 @@ class Decider:
         if in_order and self.table.last_claim_ns(claim.subject, relations, only) < claim.begin_ns:
             # Whatever was claimed speaks of the time before: what came of it says it all.
             return [*(self._as_evidence(row) for row in believed), new], [new], []
-        kept = [
-            replace(c, weight=self.rules.weight(c.relation, c.confidence, c.source))
-            for c in self.table.claims(claim.subject, relations, only)
-        ]
+        kept = self.table.claims(claim.subject, relations, only, self.rules.weight)
         if claim.says == "never":
             until_ns = FOREVER if claim.valid_until_ns is None else claim.valid_until_ns
             dropped, added = denied(kept, new, until_ns)
@@ -79,7 +77,11 @@ class Decider:
         else:  # said again, a claim takes its own place, and loses none of its evidence
             dropped, added = [c for c in kept if _is_twin(c, new)], [new]
             before = [ref for twin in dropped for ref in twin.data.get("evidence", ())]
-            new.data["evidence"] = sorted({*before, *new.data["evidence"]})  # type: ignore[index]
+            if before:
+                new = replace(
+                    new, content=json.dumps(new.data | {"evidence": sorted({*before, *new.data["evidence"]})})
+                )
+                added = [new]
         gone = {c.id for c in dropped}
         return [*(c for c in kept if c.id not in gone), *added], added, dropped
 
@@ -104,7 +106,7 @@ class Decider:
             weight=self.rules.weight(claim.relation, claim.confidence, claim.source),
             confidence=claim.confidence,
             source=claim.source,
-            data=data,
+            content=json.dumps(data),
         )
 
     def _as_evidence(self, row: Fact) -> Evidence:
@@ -120,36 +122,42 @@ class Decider:
             last_ns=last_ns,
             confidence=row.confidence,
             source=row.source,
-            data={"place": row.place},
             row=row,
         )
 
     def _plan(self, claim: Claim, claims: Sequence[Evidence], believed: Sequence[Fact]) -> Plan:
         """How the statements that the claim touches should be believed from its beginning on."""
-        own, plan = (claim.relation, claim.object), Plan()
-        statements = [(row.relation, row.object) for row in believed]
-        if claim.says == "never":  # what it had displaced may come back
-            statements += [(c.relation, c.object) for c in claims if c.holds]
-        if claim.says == "ended":
-            touched = [s for s in statements if _is_about(claim, s)]
-        else:
-            touched = [own, *(s for s in statements if self.rules.excludes(own, s))]
+        own, plan, columns = (claim.relation, claim.object), Plan(), Columns(claims)
         by_weight = self.rules.keeps_strongest(self.rules.bound(claim.relation))
-        for statement in dict.fromkeys(touched):
-            sides = [self._side(c, statement) for c in claims]
-            sign = np.array([side for side in sides if side], dtype=np.int8)
-            pieces = when_held([c for c, side in zip(claims, sides, strict=True) if side], sign, claim.begin_ns)
+
+        def take_up(statement: Statement) -> None:
+            side = np.array([self._side(c, statement) for c in claims], dtype=np.int8)
+            pieces = when_held(columns, side, claim.begin_ns)
             rows = [row for row in believed if (row.relation, row.object) == statement]
             plan.add(statement, stitch(pieces, rows, claim.begin_ns, self._weigh), rows, by_weight)
+
+        if claim.says != "ended":
+            take_up(own)
+        rows = list(believed)
+        if claim.says == "holds" and self.rules.is_slot(claim.relation):  # nothing else gives way than for this
+            rows = [row for row in rows if any(d.meets(row.valid_from_ns, row.valid_until_ns) for _, d, _ in plan.made)]
+        touched = [(row.relation, row.object) for row in rows]
+        if claim.says == "never":  # what it had displaced may come back
+            touched += [(c.relation, c.object) for c in claims if c.holds]
+        for statement in dict.fromkeys(touched):
+            if _is_about(claim, statement) if claim.says == "ended" else self.rules.excludes(own, statement):
+                take_up(statement)
         return plan
 
     def _side(self, claim: Evidence, statement: Statement) -> int:
         """Whether a claim speaks for a statement (1), against it (-1) or not of it (0)."""
-        if not claim.holds:
-            return -1 if claim.relation == statement[0] and claim.object in ("", statement[1]) else 0
-        if (claim.relation, claim.object) == statement:
-            return 1
-        return -1 if self.rules.excludes((claim.relation, claim.object), statement) else 0
+        if claim.relation == statement[0]:
+            if not claim.holds:
+                return -1 if claim.object in ("", statement[1]) else 0
+            if claim.object == statement[1]:
+                return 1
+            return -1 if self.rules.is_single(claim.relation) else 0
+        return -1 if claim.holds and self.rules.excludes((claim.relation, ""), (statement[0], "")) else 0
 
     def _weigh(self, row: Fact) -> float:
         return self.rules.weight(row.relation, row.confidence, row.source)
@@ -220,9 +228,11 @@ def _is_about(claim: Claim, statement: Statement) -> bool:
 
 def _is_twin(kept: Evidence, new: Evidence) -> bool:
     """Whether a claim says the same as one that is kept, by the same source."""
+    if (kept.from_ns, kept.last_ns) != (new.from_ns, new.last_ns):
+        return False
 
     def said(c: Evidence) -> tuple[object, ...]:
-        what = (c.relation, c.object, c.holds, c.is_open, c.from_ns, c.last_ns)
+        what = (c.relation, c.object, c.holds, c.is_open)
         rest = {name: value for name, value in c.data.items() if name != "evidence"}
         return (*what, c.confidence, c.source, str(sorted(rest.items())))
 

@@ -15,8 +15,9 @@ closed claim ends where such a one begins in the midst of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -41,7 +42,7 @@ class Evidence:
         weight: What it counts against others.
         confidence: 0..1.
         source: Who says so.
-        data: Place, names, text, position and evidence.
+        content: Place, names, text, position and evidence, as JSON.
         row: The fact that it stands for, where it is taken from what is believed.
     """
 
@@ -56,13 +57,19 @@ class Evidence:
     weight: float = 1.0
     confidence: float = 1.0
     source: str = ""
-    data: Mapping[str, Any] = field(default_factory=dict)
+    content: str = "{}"
     row: Fact | None = None
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """Place, names, text, position and evidence, where there are any."""
+        found: dict[str, Any] = json.loads(self.content)
+        return found
 
     @property
     def place(self) -> str:
         """Where that is."""
-        return str(self.data.get("place", ""))
+        return str(self.data.get("place", "")) if self.row is None else self.row.place
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,21 +81,32 @@ class Piece:
     carrier: Evidence
 
 
-class _Columns:
-    """Evidence as arrays (N,), one side of the question in `sign`: 1 for, -1 against."""
+class Columns:
+    """Evidence as arrays (N,).
 
-    def __init__(self, claims: Sequence[Evidence], sign: NDArray[np.int8]) -> None:
-        self.sign = sign
-        self.begin = np.array([c.from_ns for c in claims], dtype=np.int64)
-        self.last = np.array([c.last_ns for c in claims], dtype=np.int64)
-        self.told = np.array([c.told for c in claims], dtype=np.int64)
+    Args:
+        claims: N of them, all of one subject.
+    """
+
+    def __init__(self, claims: Sequence[Evidence]) -> None:
+        self.claims = claims
+        times = np.array([(c.from_ns, c.last_ns, c.told) for c in claims], dtype=np.int64).reshape(-1, 3)
+        self.begin, self.last, self.told = times.T
         self.weight = np.array([c.weight for c in claims], dtype=np.float64)
         self.is_open = np.array([c.is_open for c in claims], dtype=np.bool_)
 
-    def against(self) -> NDArray[np.bool_]:
+    def of(self, chosen: NDArray[np.int64]) -> Columns:
+        """Those of these rows."""
+        part = object.__new__(Columns)
+        part.claims = [self.claims[i] for i in chosen.tolist()]
+        part.begin, part.last, part.told = self.begin[chosen], self.last[chosen], self.told[chosen]
+        part.weight, part.is_open = self.weight[chosen], self.is_open[chosen]
+        return part
+
+    def against(self, sign: NDArray[np.int8]) -> NDArray[np.bool_]:
         """(N, N): whether claim i, being open, opposite, told later and not of less weight, may override claim j."""
         told = self.told[:, None] > self.told[None, :]
-        opposite = self.sign[:, None] != self.sign[None, :]
+        opposite = sign[:, None] != sign[None, :]
         heavy = self.weight[:, None] >= self.weight[None, :]
         may: NDArray[np.bool_] = self.is_open[:, None] & opposite & told & heavy
         return may
@@ -102,21 +120,22 @@ class _Columns:
         return rank
 
 
-def when_held(claims: Sequence[Evidence], sign: NDArray[np.int8], since_ns: int) -> list[Piece]:
+def when_held(every: Columns, side: NDArray[np.int8], since_ns: int) -> list[Piece]:
     """The times in which a statement held, from `since_ns` on.
 
     Args:
-        claims: N that speak for or against it.
-        sign: (N,) 1 for it, -1 against it.
+        every: N claims.
+        side: (N,) 1 for those that speak for it, -1 against it, 0 of something else.
         since_ns: What was before is not looked at, ns.
 
     Returns:
         Pieces in order; neighbours that touch have different carriers.
     """
-    if not len(claims):
+    chosen = np.flatnonzero(side)
+    if not len(chosen):
         return []
-    rows = _Columns(claims, sign)
-    against = rows.against()
+    rows, sign = every.of(chosen), side[chosen]
+    against = rows.against(sign)
     begin_i, begin_j, last = rows.begin[:, None], rows.begin[None, :], rows.last
     gone = (against & (begin_i <= begin_j) & (begin_j <= last[:, None])).any(axis=0)
     end = np.where(rows.is_open, FOREVER, np.minimum(last, FOREVER - 1) + 1)
@@ -127,11 +146,11 @@ def when_held(claims: Sequence[Evidence], sign: NDArray[np.int8], since_ns: int)
     points = np.unique(np.append(edges[edges > since_ns], since_ns))
     rank = rows.rank()
     winner = np.maximum(_by_marks(rows, rank, marks, points), _by_closed(rows, rank, closed, end, points))
-    return _pieces(claims, sign, np.argsort(rank), winner, points)
+    return _pieces(rows.claims, sign, np.argsort(rank), winner, points)
 
 
 def _by_marks(
-    rows: _Columns, rank: NDArray[np.int64], marks: NDArray[np.int64], points: NDArray[np.int64]
+    rows: Columns, rank: NDArray[np.int64], marks: NDArray[np.int64], points: NDArray[np.int64]
 ) -> NDArray[np.int64]:
     """(P,): highest rank of the open claims that began by each point; -1 for none."""
     order = marks[np.argsort(rows.begin[marks], kind="stable")]
@@ -141,7 +160,7 @@ def _by_marks(
 
 
 def _by_closed(
-    rows: _Columns,
+    rows: Columns,
     rank: NDArray[np.int64],
     closed: NDArray[np.int64],
     end: NDArray[np.int64],

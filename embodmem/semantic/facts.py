@@ -68,7 +68,7 @@ class Claim:
 
     Who says at 50 that something is so since 15 vouches for the time between; who hands in late what was seen at 15
     vouches for that moment. `seen_ns` tells them apart: what was believed to begin, or to end, between the beginning
-    and `seen_ns` gives way, what begins later stays.
+    and `seen_ns` gives way, what begins then or later stays.
 
     Attributes:
         subject: Id or name.
@@ -77,7 +77,7 @@ class Claim:
         says: "holds", "ended" or "never".
         valid_from_ns: Since when, ns.
         valid_until_ns: Until when, ns.
-        seen_ns: Until when it was seen, or is vouched for, ns; None takes `known_ns`.
+        seen_ns: Until when it was seen, or is vouched for, that moment left out, ns; None takes `known_ns`.
         known_ns: When the memory learnt it, ns; None takes the latest of the other times. A time before what was
             learnt last counts as that time.
         confidence: 0..1.
@@ -152,7 +152,7 @@ class Claim:
         """The last moment that it speaks of itself, ns."""
         if not self.is_open:
             return FOREVER if self.valid_until_ns is None else self.valid_until_ns - 1
-        return max(self.begin_ns, self.learnt_ns if self.seen_ns is None else self.seen_ns)
+        return max(self.begin_ns, (self.learnt_ns if self.seen_ns is None else self.seen_ns) - 1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,14 +21,16 @@ from embodmem.config import SemanticConfig
 from embodmem.index import RecordMemory, Records
 from embodmem.semantic.decide import Decider
 from embodmem.semantic.facts import Claim, Decision
-from embodmem.semantic.reads import FactReads
+from embodmem.semantic.meanings import Meanings
+from embodmem.semantic.mining import Mined, Miner
+from embodmem.semantic.paths import FactPaths
 from embodmem.semantic.rules import Rules
 from embodmem.semantic.table import FactTable
 from embodmem.store.schema import FACTS_AS_CLAIMS
 from embodmem.types import Event, Percept, Query
 
 
-class SemanticMemory(FactReads, RecordMemory):
+class SemanticMemory(FactPaths, Meanings, RecordMemory):
     """Facts that are superseded when they change, with their history.
 
     Args:
@@ -43,6 +45,9 @@ class SemanticMemory(FactReads, RecordMemory):
         self.config = config or SemanticConfig()
         self.rules, self.table = Rules(self.config), FactTable(records)
         self._decider = Decider(self.table, self.rules)
+        self._miner = Miner(self.table, self.config.routines, self.update)
+        self.store.after_commit.append(self._drop_graph)
+        self.store.after_rollback.append(self._drop_graph)
 
     def reload(self) -> None:
         """Read again from the file when anything was learnt last."""
@@ -148,6 +153,18 @@ class SemanticMemory(FactReads, RecordMemory):
         until_ns = check_stamp(until_ns, "until_ns")
         ended = Claim(subject=subject, relation=relation, says="ended", valid_until_ns=until_ns, known_ns=known_ns)
         return len(self.update(ended).closed)
+
+    def consolidate(self, now_ns: int, budget: int = 100) -> Mined:
+        """Mine routines and preferences from what repeats itself; they become facts of the source "mined".
+
+        Args:
+            now_ns: The time, ns; what comes later is not looked at.
+            budget: Most candidates to look at; the next call goes on after them.
+
+        Raises:
+            InvalidInput: The budget is below 1, or the time is no whole number of ns.
+        """
+        return self._miner.mine(check_stamp(now_ns, "now_ns"), budget)
 
     def forget(self, query: Query) -> int:
         """Remove all that matches, from memory and from disk; returns how many records went.

@@ -20,6 +20,7 @@ class Rules:
 
     def __init__(self, config: SemanticConfig) -> None:
         self.config = config
+        self._bound: dict[str, tuple[str, ...]] = {}
 
     def of(self, relation: str) -> RelationRule:
         """The rule of a relation."""
@@ -39,16 +40,26 @@ class Rules:
 
     def bound(self, relation: str) -> tuple[str, ...]:
         """The relations that can matter for this one, itself first: those of its groups, and of their groups."""
+        known = self._bound.get(relation)
+        if known is not None:
+            return known
         found = [relation]
         for name in found:
             for group in self.config.exclusive:
                 if name in group:
                     found.extend(other for other in group if other not in found)
-        return tuple(found)
+        self._bound[relation] = bound = tuple(found)
+        return bound
 
     def is_alone(self, relation: str) -> bool:
         """Whether each object of it stands for itself, whatever else holds."""
         return not self.is_single(relation) and len(self.bound(relation)) == 1
+
+    def is_slot(self, relation: str) -> bool:
+        """Whether of all that can matter for a relation, one thing holds at a time."""
+        bound = self.bound(relation)
+        pairs = ((one, other) for one in bound for other in bound if one != other)
+        return all(map(self.is_single, bound)) and all(self.excludes((a, ""), (b, "")) for a, b in pairs)
 
     def keeps_strongest(self, relations: tuple[str, ...]) -> bool:
         """Whether weight decides between claims of these relations."""

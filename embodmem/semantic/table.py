@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -159,8 +159,17 @@ class FactTable:
                     newest = max(newest, -1 if found is None else found)
         return newest
 
-    def claims(self, subject: str, relations: Sequence[str], object: str | None) -> list[Evidence]:
-        """All claims of these relations (of one object and of none, where one is given), in the order of telling."""
+    def claims(
+        self, subject: str, relations: Sequence[str], object: str | None, weigh: Callable[[str, float, str], float]
+    ) -> list[Evidence]:
+        """All claims of these relations (of one object and of none, where one is given), in the order of telling.
+
+        Args:
+            subject: Of whom.
+            relations: The relations.
+            object: The object; None for all.
+            weigh: What a claim counts, from its relation, confidence and source.
+        """
         marks = ",".join("?" * len(relations))
         sql = (
             "SELECT id, ifnull(told, id), relation, object, holds, is_open, valid_from_ns, last_ns, confidence, "
@@ -181,9 +190,10 @@ class FactTable:
                 is_open=bool(row[5]),
                 from_ns=row[6],
                 last_ns=row[7],
+                weight=weigh(row[2], row[8], row[9]),
                 confidence=row[8],
                 source=row[9],
-                data=json.loads(row[10]),
+                content=row[10],
             )
             for row in rows
         ]
@@ -192,7 +202,7 @@ class FactTable:
         """Keep a claim; `told` is its place in the order of telling, None for the last."""
         with self.store.transaction() as db:
             parts = (subject, claim.relation, claim.object, claim.holds, claim.is_open, claim.from_ns, claim.last_ns)
-            more = (known_ns, claim.confidence, claim.source, json.dumps(dict(claim.data)))
+            more = (known_ns, claim.confidence, claim.source, claim.content)
             db.execute(
                 "INSERT INTO fact_claim (told, subject, relation, object, holds, is_open, valid_from_ns, last_ns, "
                 f"known_ns, confidence, source, data) VALUES ({', '.join('?' * 12)})",

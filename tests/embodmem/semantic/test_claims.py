@@ -278,5 +278,5 @@ def test_forgetting_a_part_of_the_history_leaves_what_is_believed(memory: Semant
     assert memory.forget(Query(labels=("chair",))) == 1
     said(memory, at=25, object="floor", seen_ns=25)
     said(memory, at=5, object="bed", seen_ns=5, known_ns=30)
-    line = [("bed", 5, 10), ("table", 10, 20), ("shelf", 20, 25), ("floor", 25, None)]
+    line = [("bed", 5, 10), ("table", 10, 15), ("shelf", 20, 25), ("floor", 25, None)]
     assert spans(memory.timeline("mug", "on")) == line
