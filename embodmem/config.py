@@ -31,6 +31,12 @@ class StoreConfig:
     """Quality of keyframe images, 1..95."""
     check_below_mib: int = 512
     """Files up to this size are checked for damage whenever they are opened."""
+    max_text_bytes: int = 2**20
+    """A longer label or text of one record is refused; bytes of UTF-8."""
+
+    def __post_init__(self) -> None:
+        if self.max_text_bytes < 1:
+            raise ConfigError(f"store.max_text_bytes: wanted 1 or more, got {self.max_text_bytes}")
 
 
 SLOTS_PER_BLOCK = 4

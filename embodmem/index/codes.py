@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int8]
 Floats = NDArray[np.float32]
 
-_FEW = 2048
+FEW = 2048
 """Below so many rows, turning their codes into floats costs less than the call of a faster product."""
 
 _SLACK = 1e-5
@@ -43,18 +43,20 @@ class Estimate:
 
     def __init__(self, query: Floats) -> None:
         self.query = query
-        codes, scale, error = quantise(query[None])
-        self._codes, self._scale, self._error = codes, float(scale[0]), float(error[0])
 
     def rough(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:
         """Cosines (N,) and how far off each may be (N,), from products of bytes."""
-        if len(codes) <= _FEW:
+        if len(codes) <= FEW:
             return self.fine(codes, scale, error)
         import numkong
 
-        products = np.asarray(numkong.cdist(self._codes, codes, "dot", threads=_THREADS), dtype=np.float32)
-        cosines = products.reshape(-1) * (scale * np.float32(self._scale))
-        return cosines, error + np.float32(_SLACK) + (error + np.float32(1.0 + _SLACK)) * np.float32(self._error)
+        query, query_scale, query_error = quantise(self.query[None])
+        cosines = np.asarray(numkong.cdist(query, codes, "dot", threads=_THREADS)).reshape(-1).astype(np.float32)
+        cosines *= scale
+        cosines *= query_scale[0]
+        bounds = error * (1 + query_error[0])
+        bounds += np.float32(_SLACK) + query_error[0] * np.float32(1 + _SLACK)
+        return cosines, bounds
 
     def fine(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:
         """As `rough`, with the query as it is: tighter, and slower for many."""

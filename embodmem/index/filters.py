@@ -118,7 +118,7 @@ def matching(
         with mirror.at(db) as rows:
             at = None if rows is None else select(db, rows, query, kinds, live)
             if rows is not None and at is not None:
-                ids = rows.column("ids")[at]
+                ids = rows.ids_of(at)
                 if query.near is None and query.within is None:
                     return ids, np.full(len(ids), np.nan)
                 return _place(query, ids, rows.column("box")[at])

@@ -106,10 +106,12 @@ class Records(Search):
     Args:
         store: The memory's file.
         encoder: Texts to vectors; None leaves the channel "meaning" out.
+        max_text_bytes: A longer label or text is refused.
     """
 
-    def __init__(self, store: Store, encoder: Encoder | None) -> None:
+    def __init__(self, store: Store, encoder: Encoder | None, max_text_bytes: int = 2**20) -> None:
         super().__init__(store, encoder)
+        self._max_text_bytes = max_text_bytes
         self._to_encode: dict[int, str] = {}
         store.before_commit.append(self._encode_pending)
         store.after_rollback.append(self._to_encode.clear)
@@ -129,7 +131,7 @@ class Records(Search):
             (N,) their row ids, ascending.
 
         Raises:
-            InvalidInput: The embeddings are of another number, length or norm.
+            InvalidInput: A text is too long, or the embeddings are of another number, length or norm.
         """
         records = tuple(records)
         return self._add(records, None if embeddings is None else self._blobs(embeddings, len(records)))
@@ -137,6 +139,7 @@ class Records(Search):
     def _add(
         self, records: tuple[Record, ...], blobs: list[bytes] | None, begin: int | None = None
     ) -> NDArray[np.int64]:
+        self._check_texts(records)
         with self.store.transaction() as db:
             if begin is None:
                 newest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'").fetchone()
@@ -156,6 +159,15 @@ class Records(Search):
                 db.execute(statement, (begin,))
         return np.arange(begin, begin + len(records), dtype=np.int64)
 
+    def _check_texts(self, records: Sequence[Record]) -> None:
+        for record in records:
+            for name, text in (("label", record.label), ("text", record.text)):
+                if 4 * len(text) > self._max_text_bytes and len(text.encode()) > self._max_text_bytes:
+                    raise InvalidInput(
+                        f"{record.kind}: wanted a {name} of at most {self._max_text_bytes} bytes (the setting "
+                        f"store.max_text_bytes), got {len(text.encode())}: {text[:40]!r}..."
+                    )
+
     def _blobs(self, embeddings: NDArray[np.float32], count: int) -> list[bytes]:
         """Each row as it stands in the file."""
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
@@ -170,7 +182,12 @@ class Records(Search):
         return [content[at : at + size] for at in range(0, len(content), size)]
 
     def replace(self, number: int, record: Record) -> None:
-        """Change a record in place; its text is encoded again only when it differs."""
+        """Change a record in place; its text is encoded again only when it differs.
+
+        Raises:
+            InvalidInput: There is none, or the text is too long.
+        """
+        self._check_texts((record,))
         with self.store.transaction() as db:
             old = db.execute("SELECT text FROM record WHERE id = ?", (number,)).fetchone()
             if old is None:

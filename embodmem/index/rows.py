@@ -52,6 +52,13 @@ class Batch:
             self.exact = None
 
 
+def dense(at: NDArray[np.int64]) -> slice | NDArray[np.int64]:
+    """Ascending rows as a slice where none between them is missing: no copy is made of what it takes."""
+    if len(at) and at[-1] - at[0] + 1 == len(at):
+        return slice(int(at[0]), int(at[-1]) + 1)
+    return at
+
+
 class OutOfOrder(Exception):
     """A record came in below ids that are held: everything has to be read again."""
 
@@ -89,6 +96,7 @@ class Rows:
         else:
             self._hold_codes(0)
         self._dirty: set[int] = set()
+        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._spans = np.empty((0, 8))
 
     def _hold_codes(self, capacity: int) -> None:
@@ -115,11 +123,20 @@ class Rows:
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row (N,) of each id, -1 where there is none."""
+        if ids is self._asked[0]:
+            return self._asked[1]
         held = self.column("ids")
         if not self.n or not len(ids):
             return np.full(len(ids), -1, np.int64)
         at = np.minimum(np.searchsorted(held, ids), self.n - 1)
         return np.where((held[at] == ids) & (self.column("group")[at] >= 0), at, -1)
+
+    def ids_of(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
+        """The ids of rows, ascending; `find` of these very ids is free until something changes."""
+        ids: NDArray[np.int64] = self.column("ids")[dense(at)].copy()
+        ids.flags.writeable = False
+        self._asked = (ids, at)
+        return ids
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows in all."""
@@ -142,7 +159,11 @@ class Rows:
             return
         if not self.is_exact:
             batch.as_codes()
+        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
         held = self.column("ids")
+        if not self.n or batch.ids[0] > held[-1]:
+            self._append(batch)
+            return
         at = np.searchsorted(held, batch.ids)
         known = at < self.n
         known[known] = held[at[known]] == batch.ids[known]
@@ -158,6 +179,19 @@ class Rows:
             self._held[name][at] = getattr(batch, name)
         self.n = end
         self._dirty.update(np.unique(at // self.SPAN).tolist())
+        self._limit_exact()
+
+    def _append(self, batch: Batch) -> None:
+        begin, end = self.n, self.n + len(batch.ids)
+        if end > len(self._held["ids"]):
+            self.reserve(max(end, 2 * self.n))
+        for name in self._names:
+            self._held[name][begin:end] = getattr(batch, name)
+        self.n = end
+        self._dirty.update(range(begin // self.SPAN, (end - 1) // self.SPAN + 1))
+        self._limit_exact()
+
+    def _limit_exact(self) -> None:
         if self.is_exact and self.n > EXACT_ROWS:
             self._code()
 
@@ -176,6 +210,7 @@ class Rows:
         at = at[at >= 0]
         if not len(at):
             return
+        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._held["group"][at] = -1
         self._held["has"][at] = False
         self._held["box"][at] = np.nan

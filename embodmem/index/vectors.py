@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.index.codes import Estimate, best_first, contenders
+from embodmem.index.codes import FEW, Estimate, best_first, contenders
 from embodmem.index.mirror import Mirror
-from embodmem.index.rows import Rows
+from embodmem.index.rows import Rows, dense
 
 _CHUNK = 8192
 
@@ -89,16 +89,19 @@ class Vectors:
         rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
     ) -> NDArray[np.int64]:
         at = rows.find(ids)
-        at = at[at >= 0]
-        at = at[rows.column("has")[at]]
+        if len(at) and at.min() < 0:
+            at = at[at >= 0]
+        has = rows.column("has")[dense(at)]
+        if not has.all():
+            at = at[has]
         codes, scale, error = (rows.column(name) for name in ("codes", "scale", "error"))
-        estimate = Estimate(query)
-        if 3 * len(at) > rows.n:  # one pass over all of them beats a copy of many
+        estimate, part = Estimate(query), dense(at)
+        if not isinstance(part, slice) and 3 * len(at) > rows.n:  # a pass over all of them beats a copy of many
             cosines, bounds = (values[at] for values in estimate.rough(codes, scale, error))
         else:
-            cosines, bounds = estimate.rough(codes[at], scale[at], error[at])
+            cosines, bounds = estimate.rough(codes[part], scale[part], error[part])
         at = at[contenders(cosines, bounds, depth, floor)]
-        if len(at) > depth:
+        if len(at) > depth and len(cosines) > FEW:
             cosines, bounds = estimate.fine(codes[at], scale[at], error[at])
             at = at[contenders(cosines, bounds, depth, floor)]
         found: NDArray[np.int64] = rows.column("ids")[at]

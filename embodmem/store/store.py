@@ -99,6 +99,10 @@ class Store:
             raise MemoryInUse(
                 f"{self.path}: another process has it open for writing; open it for reading, or wait for it to close"
             ) from None
+        except OSError as error:
+            raise StoreError(
+                f"{self.path}: wanted to write here, but that is not possible ({error}); mode 'r' opens it for reading"
+            ) from error
         try:
             if not self.path.exists():
                 create_file(self.path)
@@ -107,7 +111,7 @@ class Store:
             self._writer.executescript(TOUCHED)
         except BaseException as error:
             self.close()
-            if isinstance(error, sqlite3.Error):
+            if isinstance(error, (sqlite3.Error, OSError)):
                 raise StoreError(f"{self.path}: it could not be made ready for writing: {error}") from error
             raise
 

@@ -170,7 +170,7 @@ class ObjectNode:
     def _mix_embedding(self, embedding: NDArray[np.float32] | None, share: float) -> None:
         if embedding is None:
             return
-        if self.embedding is None:
+        if self.embedding is None or self.embedding.shape != embedding.shape:  # the first, or of another encoder
             self.embedding = embedding
             return
         mixed = (1.0 - share) * self.embedding + share * embedding

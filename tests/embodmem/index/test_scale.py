@@ -65,7 +65,8 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"embodmem.index.{module}.EXACT_ROWS", 500)
     monkeypatch.setattr(Rows, "SPAN", 64)
     monkeypatch.setattr("embodmem.index.filters.MANY_ROWS", 1000)
-    monkeypatch.setattr("embodmem.index.codes._FEW", 100)
+    for module in ("codes", "vectors"):
+        monkeypatch.setattr(f"embodmem.index.{module}.FEW", 100)
 
 
 @pytest.fixture
