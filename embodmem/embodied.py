@@ -311,6 +311,7 @@ class EmbodiedMemory:
     def purge(self, source: str) -> int:
         """Remove all that a source said, and what rests on nothing else, in one transaction; returns how much went."""
         with self.store.transaction():
+            self.semantic.forget_source(source)
             gone = self.records.remove(self.guard.said_by(source))
             for memory in (self.episodic, self.semantic, self.working):
                 memory.reload()

@@ -51,7 +51,7 @@ class Decider:
         for evidence in added:
             told = None if evidence.told == FOREVER else evidence.told
             self.table.add_claim(claim.subject, evidence, known_ns, told)
-        made = self._carry_out(claim, plan, known_ns)
+        made = self._carry_out(claim.subject, plan, known_ns)
         return replace(
             decision,
             fact=_carrying(claim, plan, made) or decision.fact,
@@ -128,16 +128,8 @@ class Decider:
     def _plan(self, claim: Claim, claims: Sequence[Evidence], believed: Sequence[Fact]) -> Plan:
         """How the statements that the claim touches should be believed from its beginning on."""
         own, plan, columns = (claim.relation, claim.object), Plan(), Columns(claims)
-        by_weight = self.rules.keeps_strongest(self.rules.bound(claim.relation))
-
-        def take_up(statement: Statement) -> None:
-            side = np.array([self._side(c, statement) for c in claims], dtype=np.int8)
-            pieces = when_held(columns, side, claim.begin_ns)
-            rows = [row for row in believed if (row.relation, row.object) == statement]
-            plan.add(statement, stitch(pieces, rows, claim.begin_ns, self._weigh), rows, by_weight)
-
         if claim.says != "ended":
-            take_up(own)
+            self._take_up(plan, own, columns, believed, claim.begin_ns)
         rows = list(believed)
         if claim.says == "holds" and self.rules.is_slot(claim.relation):  # nothing else gives way than for this
             rows = [row for row in rows if any(d.meets(row.valid_from_ns, row.valid_until_ns) for _, d, _ in plan.made)]
@@ -146,8 +138,47 @@ class Decider:
             touched += [(c.relation, c.object) for c in claims if c.holds]
         for statement in dict.fromkeys(touched):
             if _is_about(claim, statement) if claim.says == "ended" else self.rules.excludes(own, statement):
-                take_up(statement)
+                self._take_up(plan, statement, columns, believed, claim.begin_ns)
         return plan
+
+    def _take_up(
+        self,
+        plan: Plan,
+        statement: Statement,
+        columns: Columns,
+        believed: Sequence[Fact],
+        begin_ns: int,
+        without: str | None = None,
+    ) -> None:
+        """Work out when a statement should be believed from a time on; no fact of the source `without` is kept."""
+        side = np.array([self._side(c, statement) for c in columns.claims], dtype=np.int8)
+        rows = [row for row in believed if (row.relation, row.object) == statement]
+        drafts = stitch(when_held(columns, side, begin_ns), rows, begin_ns, self._weigh)
+        by_weight = self.rules.keeps_strongest(self.rules.bound(statement[0]))
+        plan.add(statement, drafts, rows, by_weight, without)
+
+    def drop_source(self, subject: str, relation: str, source: str) -> int:
+        """Decide anew what is believed, without the claims of a source; returns how many it had.
+
+        What others said, too, is believed as they said it; what had given way to the source comes back.
+        """
+        relations = self.rules.bound(relation)
+        claims = self.table.claims(subject, relations, None, self.rules.weight)
+        gone = [c for c in claims if c.source == source]
+        if not gone:
+            return 0
+        left = [c for c in claims if c.source != source]
+        begin = min(c.from_ns for c in gone)
+        believed = self.table.believed(subject, relations, begin)
+        statements = [(row.relation, row.object) for row in believed] + [
+            (c.relation, c.object) for c in left if c.holds
+        ]
+        plan, columns = Plan(), Columns(left)
+        for statement in dict.fromkeys(statements):
+            self._take_up(plan, statement, columns, believed, begin, source)
+        self.table.drop_claims(gone)
+        self._carry_out(subject, plan, self.table.learnt_ns(0))
+        return len(gone)
 
     def _side(self, claim: Evidence, statement: Statement) -> int:
         """Whether a claim speaks for a statement (1), against it (-1) or not of it (0)."""
@@ -181,7 +212,7 @@ class Decider:
             return Decision("NOOP", "it was believed already", standing)
         return Decision("NOOP", "nothing of that was believed")
 
-    def _carry_out(self, claim: Claim, plan: Plan, known_ns: int) -> list[str]:
+    def _carry_out(self, subject: str, plan: Plan, known_ns: int) -> list[str]:
         """Close what is to be closed, and make what is to be made; ids of the new facts, in the order of the plan."""
         for row in plan.closed:
             self.table.close(row, known_ns)
@@ -189,7 +220,7 @@ class Decider:
         for (relation, object), draft, gone in plan.made:
             fact = Fact(
                 id="",
-                subject=claim.subject,
+                subject=subject,
                 relation=relation,
                 object=object,
                 valid_from_ns=draft.from_ns,
@@ -203,7 +234,7 @@ class Decider:
             )
             refs = {ref for c in draft.carriers for ref in c.data.get("evidence", ())}
             refs.update(self.table.evidence_of(gone))
-            made.append(self.table.insert(fact, self._words(claim.subject, draft), sorted(refs)))
+            made.append(self.table.insert(fact, self._words(subject, draft), sorted(refs)))
         for _, draft, row in plan.kept:
             fresh = [ref for c in draft.carriers if c.told == FOREVER for ref in c.data.get("evidence", ())]
             if fresh:

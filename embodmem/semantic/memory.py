@@ -187,6 +187,16 @@ class SemanticMemory(FactPaths, Meanings, RecordMemory):
             )
             db.executemany(sql, [(name.lower(), name.lower()) for name in names])
 
+    def forget_source(self, source: str) -> int:
+        """Decide anew all that claims of a source had a part in, without them; returns how many claims went.
+
+        The facts that it began stay in the history until their records are removed.
+        """
+        with self.store.transaction() as db:
+            sql = "SELECT DISTINCT subject, relation FROM fact_claim WHERE source = ? ORDER BY 1, 2"
+            slots = db.execute(sql, (source,)).fetchall()
+            return sum(self._decider.drop_source(subject, relation, source) for subject, relation in slots)
+
     def clear(self) -> None:
         """Remove everything, stamps included."""
         with self.store.transaction() as db:

@@ -57,12 +57,19 @@ class Plan:
     made: list[tuple[Statement, Draft, list[Fact]]] = field(default_factory=list)
     kept: list[tuple[Statement, Draft, Fact]] = field(default_factory=list)
 
-    def add(self, statement: Statement, drafts: Sequence[Draft], rows: Sequence[Fact], by_weight: bool) -> None:
-        """Take up how a statement should be believed, and how it is."""
+    def add(
+        self,
+        statement: Statement,
+        drafts: Sequence[Draft],
+        rows: Sequence[Fact],
+        by_weight: bool,
+        without: str | None = None,
+    ) -> None:
+        """Take up how a statement should be believed, and how it is; facts of the source `without` are not kept."""
         left = list(rows)
         made = []
         for draft in drafts:
-            as_is = next((row for row in left if draft.is_as(row, by_weight)), None)
+            as_is = next((row for row in left if draft.is_as(row, by_weight) and row.source != without), None)
             if as_is is None:
                 made.append(draft)
             else:

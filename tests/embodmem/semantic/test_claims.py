@@ -280,3 +280,42 @@ def test_forgetting_a_part_of_the_history_leaves_what_is_believed(memory: Semant
     said(memory, at=5, object="bed", seen_ns=5, known_ns=30)
     line = [("bed", 5, 10), ("table", 10, 15), ("shelf", 20, 25), ("floor", 25, None)]
     assert spans(memory.timeline("mug", "on")) == line
+
+
+def test_without_a_source_is_as_if_it_had_never_said_anything(records: Records) -> None:
+    memory, alone = SemanticMemory(records), SemanticMemory(Records(Store(), None))
+    told: list[tuple[str, dict[str, Any]]] = [
+        ("ann", {"at": 10}),
+        ("eve", {"at": 20, "object": "moon"}),
+        ("eve", {"at": 30, "object": "shelf"}),
+        ("ann", {"at": 40, "object": "shelf", "seen_ns": 40}),
+        ("eve", {"says": "ended", "until": 50}),
+        ("eve", {"at": 5, "relation": "colour", "object": "red"}),
+        ("ann", {"at": 5, "relation": "colour", "object": "red"}),
+    ]
+    for source, claim in told:
+        said(memory, source=source, **claim)
+        if source != "eve":
+            said(alone, source=source, **claim)
+    assert memory.forget_source("eve") == 4 and memory.forget_source("eve") == 0
+    for relation in ("on", "colour"):
+        assert spans(memory.timeline("mug", relation)) == spans(alone.timeline("mug", relation))
+    assert {fact.source for fact in memory.history("mug")} == {"ann"}
+    assert memory.forget(Query(sources=("eve",))) == 4  # what it had said stays in the history until then
+    assert spans(memory.timeline("mug", "on")) == spans(alone.timeline("mug", "on"))
+    said(memory, at=45, object="bed", source="ann")
+    said(alone, at=45, object="bed", source="ann")
+    assert spans(memory.timeline("mug", "on")) == spans(alone.timeline("mug", "on"))
+    alone.store.close()
+
+
+def test_a_purge_takes_the_claims_along(path: Path) -> None:
+    from embodmem import Config, EmbodiedMemory
+
+    with EmbodiedMemory(path, config=Config(encoder="hashing")) as memory:
+        said(memory.semantic, at=10, source="ann")
+        said(memory.semantic, at=20, object="zeppelin", source="mallory")
+        said(memory.semantic, "ended", until=30, source="mallory", relation="under", object="zeppelin")
+        memory.purge("mallory")
+        assert spans(memory.semantic.timeline("mug", "on")) == [("table", 10, None)]
+    assert b"zeppelin" not in path.read_bytes() and b"mallory" not in path.read_bytes()
