@@ -25,9 +25,10 @@ below a half that the voxel in front of a wall on a face of voxels is free."""
 def spacing_px(camera: PinholeCamera, config: SpatialConfig) -> int:
     """How many pixels apart, along lines and columns, the points are that mark voxels.
 
-    At `max_range_m` at least one of them falls into the width of a voxel, where the camera has so many pixels.
+    Odd, so that each is the middle one of its block. At `max_range_m` at least one of them falls into the width of a
+    voxel, where the camera has so many pixels.
     """
-    return 1 + int(config.voxel_size_m * min(camera.fx, camera.fy) / config.max_range_m / 2.0)
+    return 1 + 2 * int(config.voxel_size_m * min(camera.fx, camera.fy) / config.max_range_m / 4.0)
 
 
 class DepthIntegrator:
