@@ -60,10 +60,13 @@ class FactTable:
         """What is believed of a subject at some time from `since_ns` on, or just until then."""
         marks = ",".join("?" * len(relations))
         condition = (
-            f"f.subject = ? AND f.relation IN ({marks}) AND f.known_until_ns IS NULL "
-            "AND ifnull(f.valid_until_ns >= ?, 1) AND ifnull(?, f.object) = f.object"
+            f"f.subject = ? AND f.relation IN ({marks}) AND f.known_until_ns IS NULL AND ifnull(?, f.object) = f.object"
         )
-        return self.select(condition, (subject, *relations, since_ns, object))
+        values = (subject, *relations, object)
+        # Two searches of the index; in one, an OR, SQLite walks through the whole history.
+        ended = self.select(f"{condition} AND f.valid_until_ns >= ?", (*values, since_ns))
+        found = ended + self.select(f"{condition} AND f.valid_until_ns IS NULL", values)
+        return sorted(found, key=lambda fact: (fact.valid_from_ns, fact.number))
 
     def learnt_ns(self, known_ns: int) -> int:
         """When something counts as learnt: not before what was learnt last, so that no belief ends before it began."""
