@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from embodmem.cli_care import consolidate, merge, purge
 from embodmem.cli_maps import export_map, import_map
 from embodmem.cli_serve import serve
 from embodmem.config import Config, config_from, config_to_plain, config_to_yaml, load_config
@@ -380,6 +381,9 @@ def config(
 app.command("export")(export_map)
 app.command("import")(import_map)
 app.command()(serve)
+app.command()(consolidate)
+app.command()(merge)
+app.command()(purge)
 
 
 if __name__ == "__main__":
