@@ -1,6 +1,6 @@
 """Facts from streams of claims with a known truth: are they complete, right now, right then, and nothing else?
 
-    python benchmarks/bench_facts.py [--json FILE] [--seeds N] [--subjects N] [--changes N]
+    python -m benchmarks.bench_facts [--json FILE] [--seeds N] [--subjects N] [--changes N]
 
 HaluMem (2025) asks of a memory that its operations be judged one by one, not its answers alone: what was taken in,
 what was updated, what was made up. Here a world with a known past is reported by four agents whose reports arrive up
