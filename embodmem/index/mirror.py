@@ -5,10 +5,11 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 
+from embodmem.errors import StoreError
 from embodmem.index.blocks import BLOCK_BITS, pack, read_rows, unpack
 from embodmem.index.rows import EXACT_ROWS, OutOfOrder, Rows
 from embodmem.store import Store
@@ -136,6 +137,10 @@ class Mirror:
         """Before the file is closed: seal what was changed since it was sealed."""
         if self._store.read_only or self._store.temporary or self._dim == 0:
             return
+        with suppress(StoreError):  # blocks only save time at the next opening: a full disk must not keep from closing
+            self._seal_open_blocks()
+
+    def _seal_open_blocks(self) -> None:
         with self._store.read() as db:
             count, last = db.execute("SELECT count(*), ifnull(max(id), 0) FROM record").fetchone()
             sealed = {row[0] for row in db.execute("SELECT number FROM record_block")}

@@ -169,6 +169,21 @@ def test_blocks_are_sealed_used_and_dropped(large: tuple[Records, np.ndarray], p
     check_file_indexes(path)
 
 
+def test_a_memory_closes_where_no_block_can_be_sealed(large: tuple[Records, np.ndarray], path: Path) -> None:
+    records, vectors = large
+    records.remove([2000])
+    db = records.store._writer
+    assert db is not None
+    db.execute(f"PRAGMA max_page_count = {db.execute('PRAGMA page_count').fetchone()[0]}")
+    with records.store.transaction() as db:  # takes the pages that the removed block gave back
+        free = db.execute("PRAGMA freelist_count").fetchone()[0]
+        db.execute("INSERT INTO codebook VALUES ('filler', zeroblob(?))", (4080 * (free - 3),))
+    records.store.close()
+    records = Records(Store(path), Encoder())
+    check_exact(records, {i + 1: vectors[i] for i in range(N) if i != 1999})
+    records.store.close()
+
+
 def test_what_is_forgotten_leaves_the_blocks(large: tuple[Records, np.ndarray], path: Path) -> None:
     records, vectors = large
     code = quantise(vectors[2500:2501])[0].tobytes()
