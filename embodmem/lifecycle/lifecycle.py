@@ -26,6 +26,7 @@ class Report:
         retired: Records that faded.
         expired: Records whose time had come.
         dropped: Records whose bytes are free.
+        learnt: Facts about routines and preferences that are new; only `run` looks for them.
         done: Whether nothing is left to do at this time.
     """
 
@@ -33,6 +34,7 @@ class Report:
     retired: int = 0
     expired: int = 0
     dropped: int = 0
+    learnt: int = 0
     done: bool = True
 
     def __add__(self, other: Report) -> Report:
@@ -136,7 +138,7 @@ class Lifecycle:
             shrunk, fits = self.forgetting.shrink(now_ns, limit) if all_seen else (0, False)
         self.memory.episodic.reload()
         done = all_seen and fits and max(expired, retired, settled) < limit
-        return Report(merged, retired, expired, settled + shrunk, done)
+        return Report(merged, retired, expired, settled + shrunk, done=done)
 
     def _note_use(self, db: sqlite3.Connection, now_ns: int) -> None:
         used, self._used = self._used, {}
@@ -151,13 +153,15 @@ class Lifecycle:
     ) -> Report:
         """Steps until nothing is left to do; may be stopped between any two, and goes on from there.
 
+        First facts are mined from what repeats itself, as long as it is there.
+
         Args:
             now_ns: What time it is, ns.
             limit: Most records a step.
             progress: Called with the sum after each step.
             max_steps: Most steps.
         """
-        total = Report(done=False)
+        total = Report(learnt=self._mine(now_ns, limit), done=False)
         for _ in range(max_steps):
             total = total + self.step(now_ns, limit)
             if progress is not None:
@@ -165,6 +169,13 @@ class Lifecycle:
             if total.done:
                 break
         return total
+
+    def _mine(self, now_ns: int, limit: int) -> int:
+        learnt, finished = 0, False
+        while not finished:
+            mined = self.memory.semantic.consolidate(now_ns, limit)
+            learnt, finished = learnt + len(mined.begun), mined.finished
+        return learnt
 
     def plain(self, report: Report) -> dict[str, int | bool]:
         """A report in plain values, with the bytes in use."""

@@ -194,6 +194,17 @@ def test_the_file_stays_within_its_budget(tmp_path: Path) -> None:
     life.memory.close()
 
 
+def test_what_repeats_itself_becomes_a_fact(life: Lifecycle) -> None:
+    hour, monday = 3600 * S, 4 * DAY
+    for day in range(28):
+        if day % 7 < 5:
+            life.memory.semantic.assert_fact("cup", "on", "desk", valid_from_ns=monday + day * DAY + 8 * hour)
+            life.memory.semantic.retract("cup", "on", until_ns=monday + day * DAY + 12 * hour)
+    assert life.run(now_ns=monday + 28 * DAY).learnt == 1
+    (fact,) = life.memory.semantic.facts("cup", "usually on")
+    assert "weekdays" in fact.text
+
+
 def test_a_step_is_bounded(life: Lifecycle) -> None:
     for i in range(50):
         life.write(event(i * 60 * S, "the robot waits"))
