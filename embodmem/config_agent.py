@@ -102,12 +102,12 @@ class ProceduralConfig:
     """Each later use of a skill makes the earlier ones count by this factor; 1: all count alike."""
     deprecate_below: float = 0.5
     """A skill is deprecated when the upper bound of its rate of success falls below this, 0..1."""
-    kernel_width: float = 0.2
+    kernel_width: float = 0.12
     """Width h of the kernel between states: smaller lets rewards speak for more alike states only."""
     prior_value: float = 0.0
     """What a case is expected to earn where nothing is known."""
-    prior_weight: float = 0.2
-    """How many uses that expectation is worth, > 0."""
+    prior_weight: float = 0.02
+    """How many uses in the very same state that expectation is worth, > 0: small, since no state comes twice."""
     same_state: float = 0.95
     """States with a kernel of at least this are one state, whose value is rewritten, 0..1."""
     value_memory: int = 10

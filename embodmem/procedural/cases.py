@@ -18,11 +18,11 @@ from embodmem.index.words import words
 from embodmem.procedural.distil import signature
 from embodmem.procedural.lift import fill, ground, mask, match, rename, roles
 from embodmem.procedural.types import Case, Experience, Lesson, Stream
-from embodmem.procedural.values import Terms, Values, terms
+from embodmem.procedural.values import Rarity, Terms, Values, terms
 from embodmem.types import Query, Recall
 
 KIND = "experience"
-DEPTH = 200
+DEPTH = 64
 """How many of its best each channel hands to the fusion."""
 _IN_DATA = ("state", "plan", "after", "reward", "error", "stream", "failed_step", "objects")
 
@@ -104,9 +104,9 @@ class Cases:
         """Keep an experience with its terms, and what it earned in its own state; returns its row id."""
         number = self.records.add(as_record(experience, self.config))
         own = terms(experience.task, experience.state, experience.objects)
-        rows = [(int(term), number, len(own)) for term in own]
-        db.executemany("INSERT INTO experience_term VALUES (?, ?, ?)", rows)
         where = terms(experience.task, experience.state, experience.objects, with_task=True)
+        rows = [(int(term), number, len(own)) for term in where]  # those of the task tell how rare they are
+        db.executemany("INSERT INTO experience_term VALUES (?, ?, ?)", rows)
         self.values.learn(db, number, where, experience.value)
         if self._kinds_of_task is not None:
             self._kinds_of_task[signature(experience)] = None
@@ -170,17 +170,21 @@ class Cases:
 
     @staticmethod
     def _by_state(db: sqlite3.Connection, wanted: Terms, query: Query, depth: int) -> dict[int, float]:
-        """Row id -> the part of their terms that its state and this one share, best first."""
-        sql = (
-            "SELECT id, count(*), max(size) FROM experience_term "
-            "WHERE term IN (SELECT value FROM json_each(?)) GROUP BY id"
-        )
-        rows = np.array(db.execute(sql, (json.dumps(wanted.tolist()),)).fetchall(), dtype=np.int64).reshape(-1, 3)
+        """Row id -> the part of their terms, by weight, that its state and this one share, best first.
+
+        Of the terms that only the other state has the number is known, not the weight: they count as this one's mean.
+        """
+        rarity, asked = Rarity(db, [wanted]), json.dumps(wanted.tolist())
+        sql = "SELECT id, term, size FROM experience_term WHERE term IN (SELECT value FROM json_each(?)) ORDER BY id"
+        rows = np.array(db.execute(sql, (asked,)).fetchall(), dtype=np.int64).reshape(-1, 3)
         if not is_open(query):
             rows = rows[np.isin(rows[:, 0], matching(db, replace(query, text=None), (KIND,))[0])]
-        shared = rows[:, 1] / (len(wanted) + rows[:, 2] - rows[:, 1])
-        order = np.argsort(-shared, kind="stable")[:depth]
-        return {int(rows[i, 0]): float(shared[i]) for i in order}
+        ids, first, n_shared = np.unique(rows[:, 0], return_index=True, return_counts=True)
+        weights = rarity.of(wanted)
+        shared = np.add.reduceat(rarity.of(rows[:, 1]), first) if len(ids) else np.empty(0)
+        part = shared / (weights.sum() + (rows[first, 2] - n_shared) * weights.mean())
+        order = np.argsort(-part, kind="stable")[:depth]
+        return {int(ids[i]): float(part[i]) for i in order}
 
     def lessons(
         self, task: str, state: Sequence[str], k: int, stream: Stream | None, objects: Sequence[str] | None

@@ -5,9 +5,10 @@ regression over the rewards that c earned in the states where it was used,
 
     Q(s, c) = (m * n0 + sum_i n_i k(s, s_i) q_i) / (n0 + sum_i n_i k(s, s_i)),   k(s, s') = exp(-(1 - J(s, s')) / h)
 
-with J the part of their terms that two states share (Jaccard), h the width of the kernel, and a prior of n0 uses that
-earned m. Rewriting: a use in a state where k >= `same_state` changes the entry that is there, q <- q + (r - q) / n, and
-adds no new one.
+with J the part of their terms that two states share, h the width of the kernel, and a prior of n0 uses that earned m.
+Terms count by their rarity, w(t) = log(1 + N / n_t) for n_t of N experiences (Sparck Jones, J. Documentation 1972):
+what nearly always holds makes no two states alike. Rewriting: a use in a state where k >= `same_state` changes the
+entry that is there, q <- q + (r - q) / n, and adds no new one.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import hashlib
 import json
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +44,33 @@ def terms(task: str, state: Sequence[str], names: Sequence[str], with_task: bool
     return np.sort(np.frombuffer(b"".join(digests), dtype="<i8").astype(np.int64))
 
 
-def overlap(a: Terms, b: Terms) -> float:
-    """The part of all terms of two that they share, 0..1; 1 for two empty ones."""
-    shared = len(np.intersect1d(a, b, assume_unique=True))
-    whole = len(a) + len(b) - shared
-    return shared / whole if whole else 1.0
+class Rarity:
+    """How much terms count: log(1 + N / n_t), n_t of N experiences having them.
+
+    Args:
+        db: Where the experiences are.
+        wanted: The terms that are asked for, each array sorted.
+    """
+
+    def __init__(self, db: sqlite3.Connection, wanted: Iterable[Terms]) -> None:
+        self.terms = np.unique(np.concatenate([np.empty(0, np.int64), *wanted]))
+        whole = db.execute("SELECT count(*) FROM record WHERE kind = 'experience'").fetchone()[0]
+        sql = "SELECT term, count(*) FROM experience_term WHERE term IN (SELECT value FROM json_each(?)) GROUP BY term"
+        have = np.ones(len(self.terms))
+        for term, n in db.execute(sql, (json.dumps(self.terms.tolist()),)):
+            have[np.searchsorted(self.terms, term)] = n
+        self.weights = np.log1p(max(whole, 1) / have)
+
+    def of(self, terms: Terms) -> NDArray[np.float64]:
+        """(N,) the weights of terms (N,) that were asked for."""
+        made: NDArray[np.float64] = self.weights[np.searchsorted(self.terms, terms)]
+        return made
+
+    def overlap(self, a: Terms, b: Terms) -> float:
+        """J: the weight of the terms that both have, as a part of the weight of all; 1 for two without terms."""
+        shared = float(self.of(np.intersect1d(a, b, assume_unique=True)).sum())
+        whole = float(self.of(a).sum() + self.of(b).sum()) - shared
+        return shared / whole if whole else 1.0
 
 
 class Values:
@@ -60,15 +83,17 @@ class Values:
     def __init__(self, config: ProceduralConfig) -> None:
         self.config = config
 
-    def kernel(self, a: Terms, b: Terms) -> float:
+    def kernel(self, rarity: Rarity, a: Terms, b: Terms) -> float:
         """k(s, s'), 0..1."""
-        return math.exp(-(1.0 - overlap(a, b)) / self.config.kernel_width)
+        return math.exp(-(1.0 - rarity.overlap(a, b)) / self.config.kernel_width)
 
     def learn(self, db: sqlite3.Connection, case: int, where: Terms, reward: float) -> None:
         """Note what a case earned in a state: change the entry of that state, or add one."""
         rows = db.execute("SELECT number, terms, q, n FROM case_value WHERE id = ?", (case,)).fetchall()
-        near = [(self.kernel(where, np.frombuffer(t, np.int64)), number, q, n) for number, t, q, n in rows]
-        k, number, q, n = max(near, default=(0.0, 0, 0.0, 0))
+        entries = [np.frombuffer(terms, np.int64) for _, terms, _, _ in rows]
+        rarity = Rarity(db, [where, *entries])
+        near = [(self.kernel(rarity, where, own), row) for own, row in zip(entries, rows, strict=True)]
+        k, (number, _, q, n) = max(near, key=lambda pair: pair[0], default=(0.0, (0, b"", 0.0, 0)))
         if k >= self.config.same_state:
             # Of many uses the later ones count more: n stops growing.
             n = min(n + 1, self.config.value_memory)
@@ -83,8 +108,10 @@ class Values:
         total = dict.fromkeys(cases, prior * weight)
         mass = dict.fromkeys(cases, weight)
         sql = "SELECT id, terms, q, n FROM case_value WHERE id IN (SELECT value FROM json_each(?)) ORDER BY number"
-        for case, entry, q, n in db.execute(sql, (json.dumps(list(cases)),)):
-            k = n * self.kernel(where, np.frombuffer(entry, np.int64))
+        rows = [(c, np.frombuffer(t, np.int64), q, n) for c, t, q, n in db.execute(sql, (json.dumps(list(cases)),))]
+        rarity = Rarity(db, [where, *(entry for _, entry, _, _ in rows)])
+        for case, entry, q, n in rows:
+            k = n * self.kernel(rarity, where, entry)
             total[case] += k * q
             mass[case] += k
         return {case: total[case] / mass[case] for case in cases}

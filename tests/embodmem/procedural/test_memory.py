@@ -15,7 +15,7 @@ from embodmem.encoders import HashingEncoder
 from embodmem.errors import ConfigError, InvalidInput, StampError
 from embodmem.index import Records
 from embodmem.procedural import Experience, ProceduralMemory
-from embodmem.procedural.values import overlap, terms
+from embodmem.procedural.values import Rarity, terms
 from embodmem.store import Store
 from embodmem.types import Query
 from tests.embodmem.procedural.house import HIDDEN, lived, some_life
@@ -116,15 +116,30 @@ def test_values_learn_from_rewards(records: Records) -> None:
     assert rows == (2, memory.config.value_memory)  # rewritten, not piled up
 
 
+def test_rare_terms_count_more(records: Records) -> None:
+    memory = ProceduralMemory(records)
+    for i in range(9):
+        state = ("rain", f"thing{i}")
+        memory.add(Experience(stamp_ns=i, task="t", state=state, plan=("p",), success=True))
+    asked = terms("t", ("rain", "thing3"), ())
+    with memory.store.read() as db:
+        rarity = Rarity(db, [asked, terms("t", ("rain",), ()), terms("t", ("thing3",), ())])
+    alike = [rarity.overlap(asked, terms("t", state, ())) for state in (("rain",), ("thing3",))]
+    weights = np.log1p([9 / 9, 9 / 1])
+    assert alike == pytest.approx(weights / weights.sum())
+    assert memory.retrieve("t", ("thing3",), 1)[0].id == "experience:4"
+
+
 def test_value_is_the_equation(records: Records) -> None:
     memory = ProceduralMemory(records)
-    states = [("a b",), ("a b", "c d"), ("x y",)]
+    states = [("oak pine",), ("oak pine", "elm fir"), ("ash yew",)]
     name = memory.add(Experience(stamp_ns=1, task="t", state=states[0], plan=("p",), success=True, reward=0.7))
     memory.reward(name, "t", states[2], -0.3)
-    c, asked = memory.config, terms("t", states[1], (), with_task=True)
-    kernels = [
-        np.exp(-(1 - overlap(asked, terms("t", states[i], (), with_task=True))) / c.kernel_width) for i in (0, 2)
-    ]
+    c = memory.config
+    asked = {"t:t", "oak pine", "elm fir", "w:oak", "w:pine", "w:elm", "w:fir"}
+    lived = [{"t:t", "oak pine", "w:oak", "w:pine"}, {"t:t", "ash yew", "w:ash", "w:yew"}]
+    # Of one experience, terms that it has and terms that none has weigh alike: J is a count.
+    kernels = [np.exp(-(1 - len(asked & own) / len(asked | own)) / c.kernel_width) for own in lived]
     up = c.prior_value * c.prior_weight + kernels[0] * 0.7 + kernels[1] * -0.3
     assert memory.value(name, "t", states[1]) == pytest.approx(up / (c.prior_weight + sum(kernels)))
 
