@@ -26,7 +26,7 @@ $(LIGHT): pyproject.toml constraints.txt
 	touch $@
 
 $(READY): $(LIGHT)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs,sim,policies,ros,dds,viz,mcp,dev]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) -e ".[envs,sim,policies,ros,dds,viz,mcp,llm,dev]"
 	touch $@
 
 demo: $(LIGHT)

@@ -59,6 +59,40 @@ class ReadOnlyMemory(StoreError):
     """A write was asked of a memory that is open for reading."""
 
 
+class LlmError(EmbodmemError):
+    """A language model could not be asked, or gave no usable answer.
+
+    Attributes:
+        retry_after_s: How long the endpoint asks to wait, seconds, where it does.
+    """
+
+    retry_after_s: float | None = None
+
+
+class LlmRefused(LlmError):
+    """The endpoint refuses the request: the key, the model's name or the request itself is wrong."""
+
+
+class LlmBusy(LlmError):
+    """The endpoint asks to come back later (429), and did so at every retry."""
+
+
+class LlmFailed(LlmError):
+    """The endpoint failed by itself (5xx) at every retry."""
+
+
+class LlmUnreachable(LlmError):
+    """There is no connection to the endpoint, or it broke at every retry."""
+
+
+class LlmTimeout(LlmError):
+    """No whole answer came in time."""
+
+
+class LlmBadAnswer(LlmError):
+    """What came is no answer of the protocol, or not what was asked for."""
+
+
 class MissingDependency(EmbodmemError, ImportError):
     """An optional package is not installed; the message holds the pip line."""
 
