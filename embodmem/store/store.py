@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sqlite3
@@ -14,11 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
-from embodmem.errors import MemoryInUse, ReadOnlyMemory, StampError, StoreError
+from embodmem.errors import MemoryInUse, ReadOnlyMemory, StoreError
 from embodmem.store.changes import TOUCHED
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.schema import migrate
+from embodmem.store.state import State
 
 Mode = Literal["r", "a", "x"]
 
@@ -26,7 +26,7 @@ READERS_MS = 2000
 """How long a call that cleans the disk waits for readers of what was there before."""
 
 
-class Store:
+class Store(State):
     """One memory's file.
 
     What `transaction` returned for survives the death of the process and a power cut (WAL, synchronous=FULL).
@@ -270,37 +270,6 @@ class Store:
             if self._version_reader is None:  # versions of different connections do not compare
                 self._version_reader = self._take_reader()
             return int(self._version_reader.execute("PRAGMA data_version").fetchone()[0])
-
-    def get_state(self, name: str, default: Any = None) -> Any:
-        """A named plain value, or `default`."""
-        with self.read() as db:
-            row = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
-        return default if row is None else json.loads(row[0])
-
-    def set_state(self, name: str, value: Any) -> None:
-        """Keep a named plain value (JSON)."""
-        with self.transaction() as db:
-            db.execute("INSERT OR REPLACE INTO state VALUES (?, ?)", (name, json.dumps(value)))
-
-    def advance(self, owner: str, agent: str, stamp_ns: int) -> None:
-        """Note the newest stamp of an agent.
-
-        Raises:
-            StampError: It is older than the one before.
-        """
-        with self.transaction() as db:
-            newest = self.newest_stamp(owner, agent)
-            if newest is not None and stamp_ns < newest:
-                who = f"agent {agent!r}" if agent else "this agent"
-                raise StampError(f"stamp_ns: wanted {newest} or later for {who}, got {stamp_ns}: time went backwards")
-            db.execute("INSERT OR REPLACE INTO stamp VALUES (?, ?, ?)", (owner, agent, stamp_ns))
-
-    def newest_stamp(self, owner: str, agent: str | None = None) -> int | None:
-        """The newest stamp of an agent, or of all agents; None before the first."""
-        with self.read() as db:
-            sql = "SELECT max(ns) FROM stamp WHERE owner = ? AND (? IS NULL OR agent = ?)"
-            newest: int | None = db.execute(sql, (owner, agent, agent)).fetchone()[0]
-        return newest
 
     def save(self, path: str | os.PathLike[str] | None = None) -> None:
         """Move all that is in the write-ahead log into the file, or write a compact copy to another path.
