@@ -12,6 +12,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from embodmem.config_agent import LifecycleConfig as LifecycleConfig
 from embodmem.config_agent import ProceduralConfig as ProceduralConfig
 from embodmem.config_agent import WorkingConfig as WorkingConfig
+from embodmem.config_recall import RecallConfig as RecallConfig
 from embodmem.config_semantic import RelationRule as RelationRule
 from embodmem.config_semantic import RoutineConfig as RoutineConfig
 from embodmem.config_semantic import SemanticConfig as SemanticConfig
@@ -281,6 +282,7 @@ class Config:
     procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
+    recall: RecallConfig = field(default_factory=RecallConfig)
     encoder: str = "auto"
     """Text encoder: "hashing", "minilm", or "auto" for MiniLM where it is installed."""
 

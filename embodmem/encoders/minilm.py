@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -76,18 +76,42 @@ class MiniLmEncoder:
         """(N,) texts to (N, 384) float32 rows of unit norm."""
         result = np.empty((len(texts), self.dim), dtype=np.float32)
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(check_texts(texts))]
+        for batch, words, is_word in self._batches(tokens):
+            mean = (words * is_word[..., None]).sum(axis=1, dtype=np.float32)
+            mean /= is_word.sum(axis=1, keepdims=True).astype(np.float32)
+            result[batch] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+        return result
+
+    def encode_words(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], _Array]]:
+        """For each text: where its T word pieces stand, (T, 2) first letter and end, and their vectors (T, 384) of unit
+        norm, each as the whole text makes it mean.
+        """
+        encodings = self._tokenizer.encode_batch(check_texts(texts))
+        result: list[tuple[NDArray[np.int64], _Array]] = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))] * len(
+            texts
+        )
+        for batch, words, _ in self._batches([encoding.ids for encoding in encodings]):
+            for i, vectors in zip(batch, words, strict=True):
+                count = len(encodings[i].ids)
+                places = np.array(encodings[i].offsets, dtype=np.int64)
+                kept = vectors[1 : count - 1]  # without the marks of begin and end
+                result[i] = places[1 : count - 1], kept / np.linalg.norm(kept, axis=1, keepdims=True)
+        return result
+
+    def _batches(self, tokens: list[list[int]]) -> Iterator[tuple[list[int], _Array, NDArray[np.bool_]]]:
+        """Numbers of B texts, the last layer (B, T, 384), and which of it is no padding (B, T)."""
         # Texts of like length go together, so that little of a batch is padding; the longest come first.
         order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]), reverse=True)
         start = 0
         while start < len(order):
             batch = order[start : start + max(1, _BATCH_TOKENS // len(tokens[order[start]]))]
             with self._blas.limit(limits=1, user_api="blas"):
-                result[batch] = self._forward([tokens[i] for i in batch])
+                words, is_word = self._forward([tokens[i] for i in batch])
+            yield batch, words, is_word
             start += len(batch)
-        return result
 
-    def _forward(self, tokens: list[list[int]]) -> _Array:
-        """(B, 384) mean of the last layer over the words of each text, of unit norm."""
+    def _forward(self, tokens: list[list[int]]) -> tuple[_Array, NDArray[np.bool_]]:
+        """(B, T, 384) last layer, and which of it is no padding."""
         lengths = np.array([len(ids) for ids in tokens])
         ids = np.zeros((len(tokens), lengths.max()), dtype=np.intp)
         for row, text in zip(ids, tokens, strict=True):
@@ -99,8 +123,7 @@ class MiniLmEncoder:
         hide = np.where(is_word, np.float32(0), np.float32(-1e9))[:, None, None, :]
         for layer in self._layers:
             x = _layer(x, hide, layer)
-        mean = (x * is_word[..., None]).sum(axis=1, dtype=np.float32) / lengths[:, None].astype(np.float32)
-        return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True), dtype=np.float32)
+        return x, is_word
 
 
 def _layer_weights(weights: dict[str, _Array], prefix: str) -> dict[str, tuple[_Array, _Array]]:

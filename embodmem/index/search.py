@@ -1,4 +1,4 @@
-"""How records are found: exact filters first, then channels that rank what passes, then one fusion by rank."""
+"""How records are found: exact filters first, then channels that rank what passes, then their fusion."""
 
 from __future__ import annotations
 
@@ -12,17 +12,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.config_recall import RecallConfig
 from embodmem.errors import InvalidInput
+from embodmem.index.context import stretches
 from embodmem.index.filters import is_open, matching, row_id
+from embodmem.index.late import Late, WordEncoder
+from embodmem.index.lexical import Lexical, rarity, terms_of, texts_of
 from embodmem.index.mirror import Mirror
+from embodmem.index.pool import Pool
 from embodmem.index.ranking import fuse
 from embodmem.index.vectors import Vectors
-from embodmem.index.words import match_expression
+from embodmem.index.words import match_expression, parts_of
 from embodmem.store import Store
 from embodmem.types import Encoder, Query, Recall
 
 CHANNEL_DEPTH = 200
-"""How many of its best each channel hands to the fusion, unless more answers than that are asked for."""
+"""How many each channel brings in, unless more answers than that are asked for."""
 
 HELD_TEXTS = 2048
 """How many texts keep their vector in RAM."""
@@ -46,6 +51,9 @@ class Search:
         self._vectors = Vectors(self.mirror, dim)
         self._held: dict[str, NDArray[np.float32]] = {}
         self._held_lock = threading.Lock()
+        self._lexical = Lexical()
+        self.settings = RecallConfig()
+        self._late = Late(encoder) if isinstance(encoder, WordEncoder) else None
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, dim) of texts; those used last are held, since what a robot sees repeats itself.
@@ -83,8 +91,10 @@ class Search:
     def search(self, query: Query, k: int, kinds: tuple[str, ...] = ()) -> list[Recall]:
         """The k best records among those that pass every filter, best first.
 
-        Channels: "words" (BM25 over label and text), "meaning" (cosine of embeddings), "near" (distance), and
-        "recent" (newest first) where nothing else ranks. They are fused by rank.
+        A first look brings in a pool: what holds a word of the text (FTS5), what means the like (cosine), what is near.
+        Channels score all of it: "words" (BM25 over label and text), "meaning" (cosine), "near" (distance) and
+        "context" (what the neighbours in time and the stretch of events say); each sentence of a longer text is asked
+        for by itself, too. "recent" (newest first) is there where nothing else ranks.
         """
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
@@ -92,37 +102,86 @@ class Search:
             ids, distance = matching(db, query, kinds, mirror=self.mirror)
             if not len(ids):
                 return []
-            fused_with_others = query.text is not None or query.near is not None
-            scores = self._channels(db, query, ids, distance, max(k, CHANNEL_DEPTH) if fused_with_others else k)
-            fused = fuse({name: list(ranked) for name, ranked in scores.items()})
-            best = list(fused)[:k]
-            why = {n: {name: ranked[n] for name, ranked in scores.items() if n in ranked} for n in best}
-            return self._hydrate(db, best, fused, why)
+            if query.text is None and query.embedding is None and query.near is None:
+                return self._newest(db, ids, k)
+            alone = query.text is None and query.near is None  # one channel: its k best are the answer
+            pool = self._pool(db, query, ids, distance, k if alone else max(k, CHANNEL_DEPTH))
+            scores = pool.scores()
+            if query.text and self._late is not None and len(pool.ids) and self._needs_late(scores):
+                scores = self._ranked_late(db, self._late, query.text, pool, scores)
+            best = np.argsort(-scores, kind="stable")[:k]
+            least = 0.0 if self.encoder is None else self.encoder.min_score
+            why = {int(pool.ids[i]): pool.why(i, least) for i in best}
+            numbers = [int(pool.ids[i]) for i in best]
+            return self._hydrate(db, numbers, dict(zip(numbers, scores[best].tolist(), strict=True)), why)
 
-    def _channels(
+    def _newest(self, db: sqlite3.Connection, ids: NDArray[np.int64], k: int) -> list[Recall]:
+        newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
+        order = np.argsort(-newest, kind="stable")[:k]
+        numbers = ids[order].tolist()
+        why = {n: {"recent": float(newest[i])} for n, i in zip(numbers, order, strict=True)}
+        return self._hydrate(db, numbers, fuse({"recent": numbers}), why)
+
+    def _pool(
         self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], distance: NDArray[np.float64], depth: int
-    ) -> dict[str, dict[int, float]]:
-        """Channel -> row id -> score, best first, `depth` at most."""
-        channels: dict[str, dict[int, float]] = {}
-        if query.text is not None:
-            channels["words"] = self._by_words(db, query.text, ids, depth)
-        vector = query.embedding
-        if vector is None and query.text and self.encoder is not None:
-            vector = self.encode([query.text])[0]
-        if vector is not None and self.encoder is not None:
-            if vector.shape != (self.encoder.dim,):
-                raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {vector.shape}")
-            channels["meaning"] = self._vectors.best(db, ids, vector, depth, self.encoder.min_score)
-        if query.near is not None and (query.text is None or any(channels.values())):
-            placed = ~np.isnan(distance)
-            if query.text is not None:  # nearness orders what the words chose; it brings in nothing of its own
-                placed &= np.isin(ids, [n for ranked in channels.values() for n in ranked])
-            channels["near"] = {n: -s for n, s in _best(ids, -distance, placed, depth).items()}
-        if not channels:
-            newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
-            order = np.argsort(-newest, kind="stable")[:depth]
-            channels["recent"] = {int(ids[i]): float(newest[i]) for i in order}
-        return {name: ranked for name, ranked in channels.items() if ranked}
+    ) -> Pool:
+        """What answers may come from, scored by every channel."""
+        parts = parts_of(query.text)
+        vectors = self._part_vectors(query, parts)
+        chosen = [np.fromiter(self._by_words(db, part, ids, depth), np.int64) for part in parts]
+        if self.encoder is not None:
+            found = [self._vectors.best(db, ids, vector, depth, self.encoder.min_score) for vector in vectors]
+            chosen += [np.fromiter(like, np.int64) for like in found]
+        if query.near is not None and query.text is None and not len(vectors):
+            chosen.append(np.array(list(_best(ids, -distance, ~np.isnan(distance), depth)), np.int64))
+        pool = Pool(np.unique(np.concatenate([*chosen, np.empty(0, np.int64)])))
+        place = np.searchsorted(ids, pool.ids)
+        if len(vectors):
+            pool.meaning = np.array([self._vectors.scores(db, pool.ids, vector) for vector in vectors], np.float64)
+        if query.near is not None:  # nearness orders what the words chose; it brings in nothing of its own
+            pool.distance = distance[place]
+        if parts and len(pool.ids):
+            terms, has = terms_of(parts)
+            counts = self._lexical.count(*texts_of(db, pool.ids), terms)
+            weights = has * rarity(db, terms)
+            pool.words = weights @ counts.weighed().T
+            around = stretches(db, pool.ids, int(self.settings.episode_gap_s * 1e9))
+            pool.add_context(around, counts, weights, self.settings)
+        return pool
+
+    def _needs_late(self, scores: NDArray[np.float64]) -> bool:
+        """Cheap first: word by word only when asked for, or when the first answer is not clearly ahead (D-Mem)."""
+        if self.settings.late != "unsure" or len(scores) < 2:
+            return self.settings.late == "always"
+        second, first = np.partition(scores, -2)[-2:]
+        return bool(first - second < self.settings.sure_margin * first)
+
+    def _ranked_late(
+        self, db: sqlite3.Connection, late: Late, text: str, pool: Pool, scores: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """(N,) scores with the first `late_depth` in the order that late interaction gives them."""
+        first = np.sort(np.argsort(-scores, kind="stable")[: self.settings.late_depth])
+        labels, texts = texts_of(db, pool.ids[first])
+        whole = [f"{a}. {b}" if a and b else a or b for a, b in zip(labels, texts, strict=True)]
+        parts = parts_of(text)
+        terms, has = terms_of(parts)
+        worth = rarity(db, terms)
+        laid = [
+            late.scores(part, {t: w for t, w, h in zip(terms, worth.tolist(), row, strict=True) if h}, whole)
+            for part, row in zip(parts, has, strict=True)
+        ]
+        return pool.with_late(first, np.array(laid))
+
+    def _part_vectors(self, query: Query, parts: Sequence[str]) -> NDArray[np.float32]:
+        """(P, dim) vectors to search by: the query's own, or its text's, and those of its further parts."""
+        if self.encoder is None:
+            return np.empty((0, 0), dtype=np.float32)
+        given = query.embedding
+        if given is not None and given.shape != (self.encoder.dim,):
+            raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {given.shape}")
+        if given is None:
+            return self.encode(parts)
+        return np.concatenate([given[None], self.encode(parts[1:])])
 
     @staticmethod
     def _column(db: sqlite3.Connection, name: str, ids: NDArray[np.int64]) -> list[Any]:
@@ -137,9 +196,10 @@ class Search:
         expression = match_expression(text, every)
         if not expression:
             return {}
+        # The + keeps SQLite from asking the word index anew for each id.
         sql = (
             "SELECT rowid, -bm25(record_words, 4.0, 1.0) FROM record_words WHERE record_words MATCH ? "
-            "AND rowid IN (SELECT value FROM json_each(?)) ORDER BY bm25(record_words, 4.0, 1.0), rowid LIMIT ?"
+            "AND +rowid IN (SELECT value FROM json_each(?)) ORDER BY bm25(record_words, 4.0, 1.0), rowid LIMIT ?"
         )
         return dict(db.execute(sql, (expression, json.dumps(ids.tolist()), depth)).fetchall())
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+import threading
+import unicodedata
+from collections.abc import Iterable, Sequence
 
 _STOP = """a about all am an and any are as at be been but by can did do does for from had has have he her here him his
 how i if in into is it its last latest me more my no not of on or our she so some than that the their them then there
@@ -10,6 +14,11 @@ these they this those to was we were what when where which who whose why will wi
 
 STOP_WORDS = frozenset(_STOP.split())
 """Words that say nothing about what is looked for."""
+
+TOKENIZE = "porter unicode61 remove_diacritics 2"
+"""How the word index takes texts apart (`store.schema`)."""
+
+_HELD_WORDS = 65_536
 
 
 def words(text: str) -> list[str]:
@@ -26,3 +35,56 @@ def content_words(text: str) -> list[str]:
 def match_expression(text: str, every: bool = False) -> str:
     """An FTS5 expression that matches any content word of a text (or every one); "" when the text has no words."""
     return (" AND " if every else " OR ").join(f'"{word}"' for word in content_words(text))
+
+
+def sentences(text: str, at_most: int = 8) -> list[str]:
+    """The sentences of a text, the last one with all that is left; [] of an empty one."""
+    return [part for part in re.split(r"(?<=[.!?;])\s+", text.strip(), maxsplit=at_most - 1) if part]
+
+
+def parts_of(text: str | None) -> list[str]:
+    """A text to search by, and its sentences where it has several; [] of None."""
+    if text is None:
+        return []
+    found = sentences(text)
+    return [text, *found] if len(found) > 1 else [text]
+
+
+def _plain(text: str) -> str:
+    decomposed = unicodedata.normalize("NFKD", text.lower())
+    return "".join(c for c in decomposed if not unicodedata.combining(c))
+
+
+class Stemmer:
+    """Word stems as the word index makes them: SQLite's own tokenizer does it, in a database in RAM.
+
+    A word is taken apart once and held; any thread may ask.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._held: dict[str, str] = {}
+        self._db: sqlite3.Connection | None = None
+
+    def stems(self, texts: Sequence[str]) -> list[list[str]]:
+        """The stems of each text, in order, repeats included."""
+        split = [re.findall(r"[^\W_]+", _plain(text)) for text in texts]
+        with self._lock:
+            if len(self._held) > _HELD_WORDS:
+                self._held.clear()
+            self._learn({word for found in split for word in found if word not in self._held})
+            return [[self._held[word] for word in found] for found in split]
+
+    def _learn(self, fresh: Iterable[str]) -> None:
+        rows = list(enumerate(fresh))
+        if not rows:
+            return
+        if self._db is None:
+            db = sqlite3.connect(":memory:", check_same_thread=False)
+            db.execute(f"CREATE VIRTUAL TABLE word USING fts5 (text, tokenize='{TOKENIZE}')")
+            db.execute("CREATE VIRTUAL TABLE stem USING fts5vocab (word, instance)")
+            self._db = db
+        self._db.executemany("INSERT INTO word (rowid, text) VALUES (?, ?)", rows)
+        found = dict(self._db.execute("SELECT doc, min(term) FROM stem GROUP BY doc").fetchall())
+        self._db.execute("DELETE FROM word")
+        self._held.update((word, found.get(i, word)) for i, word in rows)

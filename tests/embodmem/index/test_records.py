@@ -52,9 +52,10 @@ def test_why_tells_the_channels(records: Records) -> None:
         records.add(note(text, i, x=float(i)))
     best = records.search(Query(text="red mug", near=np.array([0.2, 0.0, 0.0])), 3)
     assert texts(best)[0] == "a red mug"
-    assert set(best[0].why) == {"words", "meaning", "near"}
+    assert set(best[0].why) == {"words", "meaning", "near", "context"}
     assert best[0].why["near"] == pytest.approx(0.2)  # the distance in metres
-    assert best[0].score == pytest.approx(3 / 61)
+    context = best[0].why["context"]
+    assert best[0].score == pytest.approx(1.0 + context + 1 / 1.2)  # best in words and meaning, 0.2 m away
     assert "the garden gate" not in texts(best)  # it is near, but the words did not choose it
     by_place = records.search(Query(near=np.array([1.9, 0.0, 0.0])), 3)
     assert texts(by_place) == ["the garden gate", "a red car", "a red mug"]

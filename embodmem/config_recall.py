@@ -1,0 +1,33 @@
+"""Settings of how answers are ranked."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from embodmem.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecallConfig:
+    """How records are ranked (`embodmem.index`)."""
+
+    neighbour: float = 0.1
+    """Part of its neighbours' scores that an event gets for standing beside them in time."""
+    episode: float = 0.2
+    """What the words of the whole stretch of events count, beside words and meaning, which together count 1."""
+    episode_gap_s: float = 1800.0
+    """Events with more than this between them belong to different stretches, seconds."""
+    late: str = "never"
+    """When the first answers are ranked again word by word: "never", "unsure" (the first is not ahead of the second by
+    `sure_margin`) or "always". It takes an encoder with vectors of words (MiniLM), and time to encode texts anew."""
+    late_depth: int = 50
+    """How many of the first answers are ranked again."""
+    sure_margin: float = 0.1
+    """An answer is sure when it is ahead of the next by this part of its score."""
+
+    def __post_init__(self) -> None:
+        if self.late not in ("never", "unsure", "always"):
+            raise ConfigError(f"recall.late: wanted 'never', 'unsure' or 'always', got {self.late!r}")
+        numbers = (self.neighbour, self.episode, self.episode_gap_s, self.sure_margin)
+        if not all(0 <= value < float("inf") for value in numbers) or self.late_depth < 2:
+            raise ConfigError(f"recall: wanted numbers >= 0 and late_depth >= 2, got {self}")

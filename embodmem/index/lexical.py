@@ -1,0 +1,110 @@
+"""BM25 of a pool of records, exactly, with the words of what happened around each."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import threading
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.index.words import Stemmer, content_words
+
+K1, B = 0.9, 0.4
+"""Saturation and length normalisation of BM25, as Anserini sets them for all collections (Yang et al., SIGIR 2017)."""
+
+LABEL_WEIGHT = 4.0
+"""A word of the label counts as so many of the text (Robertson et al., CIKM 2004: weighted fields)."""
+
+_HELD_TEXTS = 16_384
+
+
+class Lexical:
+    """Scores a pool of records by the words of a query; texts that were taken apart are held."""
+
+    def __init__(self) -> None:
+        self._stemmer = Stemmer()
+        self._lock = threading.Lock()
+        self._number: dict[str, int] = {}
+        self._held: dict[str, NDArray[np.int64]] = {}
+
+    def _numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The stems of each text as numbers."""
+        with self._lock:
+            if len(self._held) + len(texts) > _HELD_TEXTS:
+                self._held.clear()
+                self._number.clear()
+            fresh = [text for text in dict.fromkeys(texts) if text not in self._held]
+            for text, stems in zip(fresh, self._stemmer.stems(fresh), strict=True):
+                found = [self._number.setdefault(stem, len(self._number)) for stem in stems]
+                self._held[text] = np.array(found, dtype=np.int64)
+            return [self._held[text] for text in texts]
+
+    def count(self, labels: Sequence[str], texts: Sequence[str], terms: Sequence[str]) -> Counts:
+        """How often terms occur in records.
+
+        Args:
+            labels: (N,) of the records.
+            texts: (N,) of the records.
+            terms: (T,) words.
+        """
+        total = len(texts)
+        found = self._numbers([*terms, *texts, *labels])
+        wanted = np.array([row[0] if len(row) else -1 for row in found[: len(terms)]], dtype=np.int64)
+        rows = found[len(terms) :]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        flat = np.concatenate(rows) if rows else np.empty(0, np.int64)
+        owner = np.repeat(np.arange(len(rows)), lengths)
+        weight = np.where(owner < total, 1.0, LABEL_WEIGHT)
+        order = np.argsort(wanted, kind="stable")
+        place = np.minimum(np.searchsorted(wanted[order], flat), max(len(terms) - 1, 0))
+        hit = wanted[order][place] == flat if len(terms) else np.zeros(len(flat), np.bool_)
+        cell = (owner[hit] % total) * len(terms) + order[place[hit]] if total else np.empty(0, np.int64)
+        frequency = np.bincount(cell, weight[hit], total * len(terms)).reshape(total, len(terms))
+        length = np.bincount(owner % max(total, 1), weight, total)
+        return Counts(frequency, length)
+
+
+class Counts:
+    """Frequencies (N, T) of terms in records, and the lengths (N,) of the records in words."""
+
+    def __init__(self, frequency: NDArray[np.float64], length: NDArray[np.float64]) -> None:
+        self.frequency = frequency
+        self.length = length
+
+    def weighed(self) -> NDArray[np.float64]:
+        """(N, T) part of BM25 that saturates (Robertson and Zaragoza, 2009, eq. 3.15), before rarity."""
+        mean = max(float(self.length.mean()) if len(self.length) else 1.0, 1e-9)
+        soft = K1 * (1.0 - B + B * self.length / mean)
+        return np.asarray(self.frequency * (K1 + 1.0) / (self.frequency + soft[:, None]))
+
+    def grouped(self, group: NDArray[np.int64]) -> Counts:
+        """What `group` (N,) puts together, as one text."""
+        groups = int(group.max()) + 1 if len(group) else 0
+        frequency = np.zeros((groups, self.frequency.shape[1]))
+        np.add.at(frequency, group, self.frequency)
+        return Counts(frequency, np.bincount(group, self.length, groups))
+
+
+def rarity(db: sqlite3.Connection, terms: Sequence[str]) -> NDArray[np.float64]:
+    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009, eq. 3.3, plus 1)."""
+    total = int(db.execute("SELECT count(*) FROM record_words_docsize").fetchone()[0])
+    sql = "SELECT count(*) FROM record_words WHERE record_words MATCH ?"
+    held = np.array([db.execute(sql, (f'"{term}"',)).fetchone()[0] for term in terms], dtype=np.float64)
+    return np.asarray(np.log1p((np.maximum(total - held, 0) + 0.5) / (held + 0.5)))
+
+
+def terms_of(parts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
+    """The content words of parts of a query: T different words, and which part has which, (P, T) 0 or 1."""
+    found = [content_words(part) for part in parts]
+    terms = list(dict.fromkeys(word for part in found for word in part))
+    return terms, np.array([[float(term in part) for term in terms] for part in found]).reshape(len(parts), len(terms))
+
+
+def texts_of(db: sqlite3.Connection, ids: NDArray[np.int64]) -> tuple[list[str], list[str]]:
+    """Labels and texts of records, in the order of their ascending ids."""
+    sql = "SELECT label, text FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    rows = db.execute(sql, (json.dumps(ids.tolist()),)).fetchall()
+    return [row[0] for row in rows], [row[1] for row in rows]

@@ -1,0 +1,94 @@
+"""The pool: what the first look brings in, scored again by every channel and fused."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.config_recall import RecallConfig
+from embodmem.index.context import Stretches
+from embodmem.index.lexical import Counts
+from embodmem.index.ranking import to_unit
+
+LATE_WEIGHT = 2.0
+"""What late interaction counts beside words and meaning, which count 1 each."""
+
+
+@dataclass(slots=True)
+class Pool:
+    """Records that may answer, and what each channel says of them.
+
+    Attributes:
+        ids: (N,) row ids, ascending.
+        words: (P, N) BM25 for each part of the query; None without a text.
+        meaning: (P, N) cosine; None without a vector.
+        distance: (N,) metres, NaN without a place; None when the query names no point.
+        context: (P, N) what the neighbours and the stretch add; None where no event is there.
+        late: (P, N) soft alignment of the part with the text; NaN for those that were not looked at.
+    """
+
+    ids: NDArray[np.int64]
+    words: NDArray[np.float64] | None = None
+    meaning: NDArray[np.float64] | None = None
+    distance: NDArray[np.float64] | None = None
+    context: NDArray[np.float64] | None = None
+    late: NDArray[np.float64] | None = None
+
+    def text_scores(self) -> NDArray[np.float64]:
+        """(P, N) mean of words and meaning, each with its best at 1: the convex combination of Bruch et al., TOIS 2023,
+        eq. 2, with equal parts.
+        """
+        channels = [to_unit(c) for c in (self.words, self.meaning) if c is not None]
+        return np.asarray(np.mean(channels, axis=0)) if channels else np.zeros((1, len(self.ids)))
+
+    def scores(self) -> NDArray[np.float64]:
+        """(N,) the best part's score, with context and nearness."""
+        return self._fused(self.text_scores())
+
+    def _fused(self, parts: NDArray[np.float64]) -> NDArray[np.float64]:
+        if self.context is not None:
+            parts = parts + self.context
+        fused = parts.max(axis=0)
+        if self.distance is not None:
+            fused = fused + np.nan_to_num(1.0 / (1.0 + self.distance))  # half at a metre
+        return np.asarray(fused)
+
+    def with_late(self, first: NDArray[np.int64], late: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(N,) scores in which `first` (M,) stand before all others, ranked with the scores `late` (P, M) as well."""
+        self.late = np.full((len(late), len(self.ids)), np.nan)
+        self.late[:, first] = late
+        cheap = self._fused(self.text_scores())
+        mean = (2.0 * self.text_scores()[:, first] + LATE_WEIGHT * to_unit(late)) / (2.0 + LATE_WEIGHT)
+        parts = np.zeros((len(late), len(self.ids)))
+        parts[:, first] = mean
+        scores = cheap - cheap.max(initial=0.0)  # at most 0
+        scores[first] = self._fused(parts)[first]
+        return scores
+
+    def why(self, i: int, min_cosine: float) -> dict[str, float]:
+        """Channel -> score of the i-th record, for the channels that chose it or moved it up."""
+        found = {}
+        if self.words is not None and (best := float(self.words[:, i].max())) > 0:
+            found["words"] = best
+        if self.meaning is not None and (best := float(self.meaning[:, i].max())) >= min_cosine:
+            found["meaning"] = best
+        if self.distance is not None and not np.isnan(self.distance[i]):
+            found["near"] = float(self.distance[i])
+        if self.context is not None and (best := float(self.context[:, i].max())) > 0:
+            found["context"] = best
+        if self.late is not None and not np.isnan(self.late[0, i]):
+            found["late"] = float(self.late[:, i].max())
+        return found
+
+    def add_context(self, around: Stretches, counts: Counts, weights: NDArray[np.float64], how: RecallConfig) -> None:
+        """Score by what stands around: `weights` (P, T) are the rarities of each part's words."""
+        if not len(around.order):
+            return
+        near_by = how.neighbour * around.spread(self.text_scores())
+        taking_part = Counts(counts.frequency[around.order], counts.length[around.order])
+        stretch = to_unit(weights @ taking_part.grouped(around.stretch).weighed().T)
+        in_company = np.bincount(around.stretch)[around.stretch] > 1  # one alone says nothing but what it says itself
+        near_by[:, around.order] += how.episode * stretch[:, around.stretch] * in_company
+        self.context = near_by
