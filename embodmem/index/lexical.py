@@ -6,6 +6,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,9 +71,9 @@ class Lexical:
 class Counts:
     """Frequencies (N, T) of terms in records, and the lengths (N,) of the records in words."""
 
-    def __init__(self, frequency: NDArray[np.float64], length: NDArray[np.float64]) -> None:
-        self.frequency = frequency
-        self.length = length
+    def __init__(self, frequency: NDArray[Any], length: NDArray[Any]) -> None:
+        self.frequency = frequency.astype(np.float64)
+        self.length = length.astype(np.float64)
 
     def weighed(self) -> NDArray[np.float64]:
         """(N, T) part of BM25 that saturates (Robertson and Zaragoza, 2009, eq. 3.15), before rarity."""

@@ -1,0 +1,162 @@
+"""Channels against plain reference implementations, and what context, sentences and late interaction change."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose
+
+from embodmem.config import RecallConfig
+from embodmem.encoders import HashingEncoder
+from embodmem.errors import ConfigError
+from embodmem.index import Record, Records
+from embodmem.index.late import Late
+from embodmem.index.lexical import K1, LABEL_WEIGHT, B, Lexical
+from embodmem.index.ranking import diverse, to_unit
+from embodmem.index.words import Stemmer, parts_of
+from embodmem.store import Store
+from embodmem.types import Query
+
+HOUR_NS = 3_600_000_000_000
+WORDS = ("mug", "mugs", "red", "table", "kitchen", "running", "runs", "über")
+texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(texts, st.lists(st.sampled_from(WORDS), min_size=1, max_size=4, unique=True))
+def test_counts_and_weights_are_those_of_the_definition(rows: list[str], terms: list[str]) -> None:
+    stem = {word: Stemmer().stems([word])[0][0] for word in WORDS}
+    labels = rows[::-1]
+    counts = Lexical().count(labels, rows, terms)
+    length = [len(text.split()) + LABEL_WEIGHT * len(label.split()) for label, text in zip(labels, rows, strict=True)]
+    assert_allclose(counts.length, length)
+    for i, (label, text) in enumerate(zip(labels, rows, strict=True)):
+        in_label, in_text = (Counter(stem[word] for word in t.split()) for t in (label, text))
+        for j, term in enumerate(terms):
+            if stem[term] in [stem[t] for t in terms[:j]]:
+                continue  # two words of one stem: it is counted for one of them
+            alike = [n for n, t in enumerate(terms) if stem[t] == stem[term]]
+            tf = LABEL_WEIGHT * in_label[stem[term]] + in_text[stem[term]]
+            assert counts.frequency[i, alike].sum() == pytest.approx(tf)
+            if len(alike) == 1:
+                soft = K1 * (1 - B + B * length[i] / max(sum(length) / len(length), 1e-9))
+                assert counts.weighed()[i, j] == pytest.approx(tf * (K1 + 1) / (tf + soft))
+
+
+def test_stems_are_those_of_the_word_index() -> None:
+    assert Stemmer().stems(["The Mugs", "running über-fast", ""]) == [["the", "mug"], ["run", "uber", "fast"], []]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.floats(-5, 5), min_size=1, max_size=8))
+def test_the_best_is_one(scores: list[float]) -> None:
+    made = to_unit(np.array(scores))
+    assert made.min() >= 0
+    assert made.max() == pytest.approx(1.0 if max(scores) > 0 else 0.0)
+
+
+def test_diversity_passes_over_what_is_alike() -> None:
+    vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
+    scores = np.array([1.0, 0.9, 0.5])
+    assert diverse(scores, vectors, 3, 0.0).tolist() == [0, 1, 2]
+    assert diverse(scores, vectors, 2, 0.5).tolist() == [0, 2]
+    assert diverse(scores, vectors, 9, 0.5).tolist() == [0, 2, 1]
+
+
+def test_sentences() -> None:
+    assert parts_of(None) == []
+    assert parts_of("where is the mug?") == ["where is the mug?"]
+    assert parts_of("Bring tea. Then my book!") == ["Bring tea. Then my book!", "Bring tea.", "Then my book!"]
+    assert len(parts_of("a. " * 50)) <= 9
+
+
+@pytest.fixture
+def records(path: Path) -> Records:
+    return Records(Store(path), HashingEncoder(256))
+
+
+def add(records: Records, *rows: tuple[int, str]) -> list[int]:
+    with records.store.transaction():
+        return [records.add(Record(kind="event", text=text, first_ns=ns, last_ns=ns)) for ns, text in rows]
+
+
+def found(records: Records, text: str) -> list[str]:
+    return [item.text for item in records.search(Query(text=text), 10)]
+
+
+def test_each_sentence_of_a_question_is_asked_for(records: Records) -> None:
+    many = [(i * HOUR_NS * 24, f"the kettle, tea and cups number {i} on the kitchen table") for i in range(8)]
+    add(records, *many, (1000 * HOUR_NS, "a novel beside the lamp"))
+    text = "Please put the kettle, the tea and the cups on the kitchen table. Then bring my novel."
+    assert "a novel beside the lamp" in found(records, text)[:2]
+
+
+def test_what_stands_around_decides_between_equals(records: Records) -> None:
+    day = 24 * HOUR_NS
+    add(records, (1, "we bought a tent"), (2, "it was green"), (day, "we bought a car"), (day + 1, "it was green"))
+    best = records.search(Query(text="was the tent green"), 4)
+    green = [item for item in best if item.text == "it was green"]
+    assert [item.first_seen_ns for item in green] == [2, day + 1]
+    assert green[0].why["context"] > green[1].why.get("context", 0.0)
+    records.settings = RecallConfig(neighbour=0.0, episode=0.0)
+    green = [item for item in records.search(Query(text="was the tent green"), 4) if item.text == "it was green"]
+    assert green[0].score == pytest.approx(green[1].score)
+
+
+def test_one_alone_has_no_context(records: Records) -> None:
+    add(records, (1, "a red mug"), (HOUR_NS, "a blue mug"))
+    assert all("context" not in item.why for item in records.search(Query(text="mug"), 5))
+
+
+class _Words(HashingEncoder):
+    """A vector for each word by itself; "cup" is a "mug" to it."""
+
+    def encode_words(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        made = []
+        for text in texts:
+            places, at = [], 0
+            for word in text.split():
+                at = text.index(word, at)
+                places.append((at, at + len(word)))
+                at += len(word)
+            vectors = self.encode([word.replace("cup", "mug") for word in text.split()])
+            made.append((np.array(places).reshape(-1, 2), vectors.reshape(-1, self.dim)))
+        return made
+
+
+def test_late_scores_are_those_of_the_definition() -> None:
+    encoder = _Words(256)
+    rows = ["a mug here", "the red door", "red mug"]
+    weights = {"red": 2.0, "cup": 3.0}
+    made = Late(encoder).scores("the red cup", weights, rows)
+    for text, score in zip(rows, made, strict=True):
+        total = 0.0
+        for word, weight in (("red", 2.0), ("mug", 3.0)):
+            best = max(float(v @ encoder.encode([word])[0]) for v in encoder.encode(text.split()))
+            total += weight * max(best, 0.0) ** 2
+        assert score == pytest.approx(total / sum(weights.values()), abs=2e-3)  # half floats are held
+    assert math.isclose(Late(encoder).scores("the", {}, rows).sum(), 0.0)
+    assert Late(encoder).scores("cup", {"cup": 1.0}, []).shape == (0,)
+
+
+def test_late_interaction_comes_when_it_is_wanted(path: Path) -> None:
+    records = Records(Store(path), _Words(256))
+    day = 24 * HOUR_NS
+    add(records, (1, "the red box is on the shelf"), (day, "a mug is on the shelf"), (2 * day, "zebra"))
+    plain = records.search(Query(text="cup on the shelf"), 3)
+    assert all("late" not in item.why for item in plain)
+    records.settings = RecallConfig(late="always")
+    best = records.search(Query(text="cup on the shelf"), 3)
+    assert best[0].text == "a mug is on the shelf"
+    assert best[0].why["late"] > best[1].why["late"]
+    records.settings = RecallConfig(late="unsure", sure_margin=0.9)
+    assert "late" in records.search(Query(text="shelf"), 2)[0].why  # both hold the word: not sure
+    assert "late" not in records.search(Query(text="zebra"), 2)[0].why
+    with pytest.raises(ConfigError, match="late"):
+        RecallConfig(late="often")
