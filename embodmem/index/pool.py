@@ -40,6 +40,8 @@ class Pool:
         """(P, N) mean of words and meaning, each with its best at 1: the convex combination of Bruch et al., TOIS 2023,
         eq. 2, with equal parts.
         """
+        if self.words is None and self.meaning is not None:
+            return self.meaning  # nothing to be weighed against; cosines below 0 keep their order
         channels = [to_unit(c) for c in (self.words, self.meaning) if c is not None]
         return np.asarray(np.mean(channels, axis=0)) if channels else np.zeros((1, len(self.ids)))
 
@@ -63,7 +65,7 @@ class Pool:
         mean = (2.0 * self.text_scores()[:, first] + LATE_WEIGHT * to_unit(late)) / (2.0 + LATE_WEIGHT)
         parts = np.zeros((len(late), len(self.ids)))
         parts[:, first] = mean
-        scores = cheap - cheap.max(initial=0.0)  # at most 0
+        scores: NDArray[np.float64] = cheap - cheap.max(initial=0.0)  # at most 0
         scores[first] = self._fused(parts)[first]
         return scores
 
