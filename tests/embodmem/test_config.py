@@ -75,8 +75,8 @@ def test_any_setting_can_be_overridden_and_comes_back(data: st.DataObject) -> No
     try:
         config = config_from(plain)
     except ConfigError as error:  # out of the bounds of its section, and the message says which
-        sections = ("spatial", "scene", "payloads", "procedural", "guard", "semantic", "working", "lifecycle", "recall")
-        assert where[0] in sections and str(error).startswith(where[0])
+        sections = ("store", "spatial", "scene", "payloads", "procedural", "guard", "semantic", "working", "lifecycle")
+        assert where[0] in (*sections, "recall") and str(error).startswith(where[0])
         return
     got: Any = config
     for name in where:
