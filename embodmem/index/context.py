@@ -1,7 +1,7 @@
 """What stands around a record in time: its neighbours, and the stretch of events that it is part of.
 
-A neighbour adds part of its score (the contiguity of EM-LLM, Fountas et al., ICLR 2025, section 3.3), and the words of
-the whole stretch add theirs (HCAM, Lampinen et al., NeurIPS 2021, eq. 2: the chunk first, then within it).
+A neighbour adds part of its score (the contiguity of EM-LLM, Fountas et al., ICLR 2025), and the words of
+the whole stretch add theirs (HCAM, Lampinen et al., NeurIPS 2021: the chunk first, then within it).
 """
 
 from __future__ import annotations

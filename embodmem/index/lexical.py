@@ -76,7 +76,7 @@ class Counts:
         self.length = length.astype(np.float64)
 
     def weighed(self) -> NDArray[np.float64]:
-        """(N, T) part of BM25 that saturates (Robertson and Zaragoza, 2009, eq. 3.15), before rarity."""
+        """(N, T) part of BM25 that saturates (Robertson and Zaragoza, 2009), before rarity."""
         mean = max(float(self.length.mean()) if len(self.length) else 1.0, 1e-9)
         soft = K1 * (1.0 - B + B * self.length / mean)
         return np.asarray(self.frequency * (K1 + 1.0) / (self.frequency + soft[:, None]))
@@ -90,7 +90,7 @@ class Counts:
 
 
 def rarity(db: sqlite3.Connection, terms: Sequence[str]) -> NDArray[np.float64]:
-    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009, eq. 3.3, plus 1)."""
+    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009; the 1 added keeps it above 0)."""
     total = int(db.execute("SELECT count(*) FROM record_words_docsize").fetchone()[0])
     sql = "SELECT count(*) FROM record_words WHERE record_words MATCH ?"
     held = np.array([db.execute(sql, (f'"{term}"',)).fetchone()[0] for term in terms], dtype=np.float64)

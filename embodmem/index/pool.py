@@ -38,7 +38,7 @@ class Pool:
 
     def text_scores(self) -> NDArray[np.float64]:
         """(P, N) mean of words and meaning, each with its best at 1: the convex combination of Bruch et al., TOIS 2023,
-        eq. 2, with equal parts.
+        with equal parts.
         """
         if self.words is None and self.meaning is not None:
             return self.meaning  # nothing to be weighed against; cosines below 0 keep their order

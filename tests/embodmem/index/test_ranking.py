@@ -18,7 +18,7 @@ from embodmem.errors import ConfigError
 from embodmem.index import Record, Records
 from embodmem.index.late import Late
 from embodmem.index.lexical import K1, LABEL_WEIGHT, B, Lexical
-from embodmem.index.ranking import diverse, to_unit
+from embodmem.index.ranking import to_unit
 from embodmem.index.words import Stemmer, parts_of
 from embodmem.store import Store
 from embodmem.types import Query
@@ -59,14 +59,6 @@ def test_the_best_is_one(scores: list[float]) -> None:
     made = to_unit(np.array(scores))
     assert made.min() >= 0
     assert made.max() == pytest.approx(1.0 if max(scores) > 0 else 0.0)
-
-
-def test_diversity_passes_over_what_is_alike() -> None:
-    vectors = np.array([[1, 0], [1, 0], [0, 1]], dtype=np.float32)
-    scores = np.array([1.0, 0.9, 0.5])
-    assert diverse(scores, vectors, 3, 0.0).tolist() == [0, 1, 2]
-    assert diverse(scores, vectors, 2, 0.5).tolist() == [0, 2]
-    assert diverse(scores, vectors, 9, 0.5).tolist() == [0, 2, 1]
 
 
 def test_sentences() -> None:
