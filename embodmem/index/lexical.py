@@ -90,7 +90,7 @@ class Counts:
 
 
 def rarity(db: sqlite3.Connection, terms: Sequence[str]) -> NDArray[np.float64]:
-    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009; the 1 added keeps it above 0)."""
+    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009), kept above 0."""
     total = int(db.execute("SELECT count(*) FROM record_words_docsize").fetchone()[0])
     sql = "SELECT count(*) FROM record_words WHERE record_words MATCH ?"
     held = np.array([db.execute(sql, (f'"{term}"',)).fetchone()[0] for term in terms], dtype=np.float64)
