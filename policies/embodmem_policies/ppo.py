@@ -28,6 +28,9 @@ from embodmem_policies.scan import run_scan
 
 Env = VectorEnv[Any, Any, Any]
 
+SPREAD_FLOOR = 0.1
+"""Advantages are never scaled up by more than if their spread were this part of the largest seen."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PPOSettings:
@@ -143,6 +146,7 @@ class PPO:
         self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate, eps=1e-5, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.steps = self.updates = self.episodes = 0
+        self._spread = 0.0  # the largest of advantages so far
         self.recent: deque[tuple[float, int, float]] = deque(maxlen=100)
         self._mode = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
         self._observation = self.env.reset(seed=settings.seed)[0]
@@ -262,7 +266,10 @@ class PPO:
         weight /= weight.sum().clamp_min(1.0)
         a = advantage[:, part]
         a = a - (weight * a).sum()
-        a = a / ((weight * a.square()).sum().sqrt() + 1e-8)
+        spread = float((weight * a.square()).sum().sqrt())
+        # Where the task is solved, advantages are the noise of the values: blown up to a spread of 1 they undo it.
+        self._spread = max(self._spread, spread)
+        a = a / (max(spread, SPREAD_FLOOR * self._spread) + 1e-8)
         log_ratio = log_p - rollout.log_p[:, part]
         ratio = log_ratio.exp()
         gain = torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a)
@@ -288,7 +295,7 @@ class PPO:
             "policy": self.policy.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
-            "counts": [self.steps, self.updates, self.episodes],
+            "counts": [self.steps, self.updates, self.episodes, self._spread],
             "recent": [list(each) for each in self.recent],
             "state": to_tensors(self._state),
             "observation": tree_map(lambda part: torch.as_tensor(part).clone(), to_tensors(self._observation)),
@@ -318,7 +325,7 @@ class PPO:
         self.policy.load_state_dict(content["policy"])
         self.optimizer.load_state_dict(content["optimizer"])
         self.generator.set_state(content["generator"])
-        self.steps, self.updates, self.episodes = content["counts"]
+        self.steps, self.updates, self.episodes, self._spread = (*content["counts"], 0.0)[:4]
         self.recent = deque((tuple(each) for each in content["recent"]), maxlen=100)
         env = env_from_bytes(content["env"])
         if env is None:

@@ -16,6 +16,7 @@ import pytest
 import torch
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode, VectorEnv
+from torch import nn
 
 from embodmem.errors import ConfigError, InvalidInput
 from embodmem_policies.cell import tree_leaves
@@ -173,6 +174,24 @@ def test_loss_is_over_the_steps_that_count() -> None:
     torch.testing.assert_close(ppo._loss(r, part, advantage, target)[0], loss)
     r.valid[:] = False
     assert ppo._loss(r, part, advantage, target)[0] == 0.0
+
+
+def test_the_noise_of_a_solved_task_is_not_blown_up() -> None:
+    """The gradient shrinks with the advantages once these are small beside the largest seen."""
+    ppo = PPO(settings(entropy=0.0, value=0.0), counting(AutoresetMode.NEXT_STEP))
+    r, part = ppo.collect(), torch.arange(ppo.settings.num_envs)
+    advantage = torch.randn(r.value.shape, generator=torch.Generator().manual_seed(0))
+
+    def gradient(scale: float) -> float:
+        loss, _ = ppo._loss(r, part, scale * advantage, r.value)
+        loss.backward()
+        norm = float(nn.utils.get_total_norm([p.grad for p in ppo.policy.parameters() if p.grad is not None]))
+        ppo.optimizer.zero_grad()
+        return norm
+
+    whole = gradient(1.0)
+    assert gradient(0.2) == pytest.approx(whole, rel=1e-4)
+    assert gradient(1e-3) == pytest.approx(1e-2 * whole, rel=1e-3)
 
 
 def test_learns_repeat_previous() -> None:
