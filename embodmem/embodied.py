@@ -20,6 +20,7 @@ from embodmem.errors import InvalidInput
 from embodmem.geometry import check_pose
 from embodmem.guard import Guard
 from embodmem.index import Records, fuse
+from embodmem.index.choose import spread
 from embodmem.index.filters import is_open, row_id
 from embodmem.index.memory import as_query
 from embodmem.noticed import Noticed
@@ -217,7 +218,8 @@ class EmbodiedMemory:
         """
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
-        query = as_query(query)
+        query = whole = as_query(query)
+        query = replace(query, min_gap_s=0.0, diversity=0.0)  # these choose among the answers of all
         if query.text and query.embedding is None and self.records.encoder is not None:
             query = replace(query, embedding=self.records.encode([query.text])[0])  # once for all memories
         with self.store.read():  # one snapshot for all, whatever is written meanwhile
@@ -241,9 +243,9 @@ class EmbodiedMemory:
                     found.setdefault(key, item)
                 why.setdefault(key, {}).update({f"{name}.{channel}": score for channel, score in item.why.items()})
         scores = fuse(rankings)
-        best = [key for key in scores if key in found][: max(k, 50)]
+        best = [key for key in scores if key in found][: max(4 * k, 50)]
         items = [replace(found[key], score=scores[key], why=why[key]) for key in best]
-        return self.guard.order(items, query.text or "")[:k]
+        return spread(self.guard.order(items, query.text or ""), whole, k)
 
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
         """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.

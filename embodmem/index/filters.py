@@ -38,7 +38,7 @@ def is_open(query: Query) -> bool:
     only rank.
     """
     begin, end = query.between_ns or (None, None)
-    unset = (query.text, query.radius_m, query.within, begin, end, query.agent)
+    unset = (query.text, query.radius_m, query.within, begin, end, query.agent, query.place, query.as_of_ns)
     return all(value is None for value in unset) and not (query.kinds or query.labels or query.ids or query.sources)
 
 
@@ -54,6 +54,11 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
         SQL after WHERE, and its parameters.
     """
     terms, values = ["live"] if live else ["1"], list[Any]()
+    if query.as_of_ns is not None:
+        # A fact that is believed no longer is not live; whether it was then, its own times say.
+        known = "SELECT id FROM fact WHERE known_from_ns <= ? AND ifnull(known_until_ns > ?, 1)"
+        terms = [f"((kind != 'fact' AND {terms[0]} AND first_ns <= ?) OR (kind = 'fact' AND id IN ({known})))"]
+        values.extend([query.as_of_ns] * 3)
 
     def one_of(column: str, options: tuple[Any, ...]) -> str:
         values.append(json.dumps(options))  # one parameter: SQLite takes no more than 32,766
@@ -69,6 +74,9 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
     if query.ids:
         terms.append(one_of("id", tuple(row_id(record_id) for record_id in query.ids)))
         terms.append(one_of("kind || ':' || id", query.ids))
+    if query.place is not None:
+        terms.append("id IN (SELECT id FROM record_tag WHERE tag = ?)")
+        values.append(query.place.lower())
     if query.sources:
         terms.append(one_of("source", query.sources))
     if query.agent is not None:
@@ -156,8 +164,11 @@ def _touches(box: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArra
     return keep
 
 
-_IN_RAM = ("text", "embedding", "near", "radius_m", "within", "between_ns", "kinds", "labels", "agent", "sources")
-"""Fields of a query that `select` knows; a query with another one is left to SQL."""
+_IN_RAM = ("text", "embedding", "near", "radius_m", "within", "between_ns", "kinds", "labels", "agent", "sources") + (
+    "min_gap_s",
+    "diversity",
+)
+"""Fields of a query that `select` knows, or that choose among what passed; a query with another one is left to SQL."""
 
 
 def select(

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from embodmem.errors import InvalidInput
+from embodmem.index.choose import depth, spread
 from embodmem.index.records import Records
 from embodmem.types import Event, Percept, Query, Recall
 
@@ -53,7 +54,8 @@ class RecordMemory:
 
     def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
         """The k best answers, best first; [] when nothing matches."""
-        return self.records.search(as_query(query), k, self.kinds)
+        query = as_query(query)
+        return spread(self.records.search(query, depth(query, k) if k > 0 else k, self.kinds), query, k)
 
     def forget(self, query: Query) -> int:
         """Remove all that matches, from memory and from disk; returns how many records went.

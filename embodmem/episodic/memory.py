@@ -11,9 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.config import EpisodicConfig
+from embodmem.episodic.reads import EpisodicReads
 from embodmem.errors import InvalidInput
 from embodmem.geometry import Pose
-from embodmem.index import Record, RecordMemory, Records
+from embodmem.index import Record, Records
 from embodmem.index.filters import row_id
 from embodmem.types import Event, Percept, Query, Recall
 
@@ -41,7 +42,7 @@ class Keyframe:
         return None if self.jpeg is None else np.asarray(Image.open(io.BytesIO(self.jpeg)).convert("RGB"))
 
 
-class EpisodicMemory(RecordMemory):
+class EpisodicMemory(EpisodicReads):
     """Keyframes and events with time, pose, text and embedding.
 
     A view becomes a keyframe when it is far enough, turned enough or late enough from the last one of its agent.
