@@ -22,7 +22,7 @@ PACKAGES = {
     "embodmem_policies": ROOT / "policies" / "embodmem_policies",
     "embodmem_ros": ROOT / "ros" / "embodmem_ros",
 }
-EXTRAS = {"envs", "sim", "policies", "ros", "dds", "viz", "llm", "mcp", "server", "ray", "minilm", "dev"}
+EXTRAS = {"envs", "sim", "policies", "ros", "dds", "viz", "llm", "mcp", "server", "ray", "minilm", "graph", "dev"}
 
 
 @pytest.fixture(scope="module")

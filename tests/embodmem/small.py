@@ -99,7 +99,7 @@ def bricks(rows: dict[str, list[Any]]) -> dict[int, bytes]:
 def vectors(path: Path) -> NDArray[np.float32]:
     """(N, D) vectors of the records that have one, in the order of their ids."""
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
-        blobs = db.execute("SELECT embedding FROM record WHERE embedding IS NOT NULL ORDER BY id").fetchall()
+        blobs = db.execute("SELECT embedding FROM record_vector ORDER BY id").fetchall()
     return np.array([np.frombuffer(blob, dtype=np.float32) for (blob,) in blobs])
 
 

@@ -329,7 +329,7 @@ def test_claiming_one_by_one_as_on_a_gpu_makes_the_same_field(unknown, monkeypat
     monkeypatch.setattr(update, "_AT_ONCE", None)
     run = octree._launcher.run
 
-    def in_turn(kernel, dim, inputs):
+    def in_turn(kernel, dim, inputs, *more):
         for phases in update._ONE_BY_ONE if inputs[-1] is None else (inputs[-1],):
             run(kernel, dim, [*inputs[:-1], phases])
 
