@@ -246,7 +246,7 @@ class GuardConfig:
     """Most answers of an unproven source beside those of trusted ones."""
     alike: float = 0.8
     """Two texts that share this part of their words say the same."""
-    echo_words: int = 5
+    echo_words: int = 3
     """A claim of fewer words than this is no echo of a question."""
     echo_new: float = 0.1
     """A claim is an echo when at most this part of its words is not in the question."""
