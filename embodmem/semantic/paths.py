@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from embodmem.errors import InvalidInput, MissingDependency
 from embodmem.semantic.facts import Fact
 from embodmem.semantic.graph import FactGraph
-from embodmem.semantic.reads import FactReads, known
+from embodmem.semantic.reads import FactReads, held
 
 if TYPE_CHECKING:
     import networkx
@@ -28,14 +28,9 @@ class FactPaths(FactReads):
         self._graph = None
 
     def _graph_at(self, valid_ns: int | None, known_ns: int | None) -> FactGraph:
-        condition, values = known(known_ns)
-        if valid_ns is not None:
-            also = " AND f.valid_from_ns <= ? AND ifnull(f.valid_until_ns > ?, 1)"
-            with self.table.store.read() as db:
-                return FactGraph.load(db, condition + also, (*values, valid_ns, valid_ns))
-        condition += " AND f.valid_until_ns IS NULL"
+        condition, values = held(valid_ns, known_ns)
         store = self.table.store
-        if known_ns is not None or store.in_transaction:
+        if valid_ns is not None or known_ns is not None or store.in_transaction:
             with store.read() as db:
                 return FactGraph.load(db, condition, values)
         version = store.foreign_version()
@@ -116,12 +111,7 @@ class FactPaths(FactReads):
                 f"reach: wanted a transitive relation (setting semantic.relations.{relation}.transitive), "
                 f"got {relation!r}"
             )
-        condition, values = known(known_ns)
-        if valid_ns is None:
-            condition += " AND f.valid_until_ns IS NULL"
-        else:
-            condition += " AND f.valid_from_ns <= ? AND ifnull(f.valid_until_ns > ?, 1)"
-            values = (*values, valid_ns, valid_ns)
+        condition, values = held(valid_ns, known_ns)
         sql = (
             "WITH RECURSIVE step (fact, name, depth) AS (SELECT NULL, ?, 0 UNION SELECT f.id, f.object, s.depth + 1 "
             f"FROM step s JOIN fact f ON f.subject = s.name WHERE f.relation = ? AND s.depth < ? AND {condition}) "
@@ -181,12 +171,7 @@ class FactPaths(FactReads):
             import networkx
         except ImportError:
             raise MissingDependency("networkx", "graph", "a view of facts as a graph") from None
-        condition, values = known(known_ns)
-        if as_of_ns is None:
-            condition += " AND f.valid_until_ns IS NULL"
-        else:
-            condition += " AND f.valid_from_ns <= ? AND ifnull(f.valid_until_ns > ?, 1)"
-            values = (*values, as_of_ns, as_of_ns)
+        condition, values = held(as_of_ns, known_ns)
         made: Any = networkx.MultiDiGraph()
         for fact in self.table.select(condition, values):
             made.add_edge(

@@ -20,6 +20,14 @@ def known(known_ns: int | None) -> tuple[str, tuple[int, ...]]:
     return "f.known_from_ns <= ? AND ifnull(f.known_until_ns > ?, 1)", (known_ns, known_ns)
 
 
+def held(valid_ns: int | None, known_ns: int | None) -> tuple[str, tuple[int, ...]]:
+    """The condition that a fact held in the world at a time (None: holds still), as believed at a time (`known`)."""
+    condition, values = known(known_ns)
+    if valid_ns is None:
+        return f"{condition} AND f.valid_until_ns IS NULL", values
+    return f"{condition} AND f.valid_from_ns <= ? AND ifnull(f.valid_until_ns > ?, 1)", (*values, valid_ns, valid_ns)
+
+
 class FactReads:
     """Typed reads of the semantic memory; each is one statement in SQL, so it sees one state."""
 
@@ -73,11 +81,10 @@ class FactReads:
             source: Only what this source said.
             min_confidence: Only what is at least so sure.
         """
-        condition, values = known(known_ns)
+        condition, values = held(valid_ns, known_ns)
         return self._find(
-            f"{condition} AND f.valid_from_ns <= ? AND ifnull(f.valid_until_ns > ?, 1) AND f.confidence >= ? "
-            "AND ifnull(?, f.place) = f.place AND ifnull(?, r.source) = r.source",
-            (*values, valid_ns, valid_ns, min_confidence, place, source),
+            f"{condition} AND f.confidence >= ? AND ifnull(?, f.place) = f.place AND ifnull(?, r.source) = r.source",
+            (*values, min_confidence, place, source),
             (subject, relation, object),
         )
 
@@ -85,12 +92,7 @@ class FactReads:
         self, subject: str, relation: str, *, valid_ns: int | None = None, known_ns: int | None = None
     ) -> Fact | None:
         """What a relation holds of: now, or at a time; of several the one that began last; None where there is none."""
-        condition, values = known(known_ns)
-        if valid_ns is None:
-            condition += " AND f.valid_until_ns IS NULL"
-        else:
-            condition += " AND f.valid_from_ns <= ? AND ifnull(f.valid_until_ns > ?, 1)"
-            values = (*values, valid_ns, valid_ns)
+        condition, values = held(valid_ns, known_ns)
         found = self._find(condition, values, (subject, relation, None), 1, "f.valid_from_ns DESC, f.id DESC")
         return found[0] if found else None
 
