@@ -11,6 +11,7 @@ from embodmem.config_recall import RecallConfig
 from embodmem.index.context import Stretches
 from embodmem.index.lexical import Counts
 from embodmem.index.ranking import to_unit
+from embodmem.index.vectors import NO_VECTOR
 
 LATE_WEIGHT = 2.0
 """What late interaction counts beside words and meaning, which count 1 each."""
@@ -43,7 +44,13 @@ class Pool:
         if self.words is None and self.meaning is not None:
             return self.meaning  # nothing to be weighed against; cosines below 0 keep their order
         channels = [to_unit(c) for c in (self.words, self.meaning) if c is not None]
-        return np.asarray(np.mean(channels, axis=0)) if channels else np.zeros((1, len(self.ids)))
+        if not channels:
+            return np.zeros((1, len(self.ids)))
+        mean = np.asarray(np.mean(channels, axis=0))
+        if self.words is None or self.meaning is None:
+            return mean
+        # What has no vector yet (it comes with the commit) is judged by its words alone.
+        return np.where(self.meaning > NO_VECTOR, mean, channels[0])
 
     def scores(self) -> NDArray[np.float64]:
         """(N,) the best part's score, with context and nearness."""

@@ -15,6 +15,9 @@ from embodmem.index.rows import Rows, dense
 
 _CHUNK = 8192
 
+NO_VECTOR = -1.0
+"""The cosine that stands for having no vector."""
+
 
 class Vectors:
     """Embeddings by record id.
@@ -61,7 +64,7 @@ class Vectors:
     def _scores(
         self, db: sqlite3.Connection, rows: Rows | None, ids: NDArray[np.int64], query: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        scores = np.full(len(ids), -1.0, dtype=np.float32)
+        scores = np.full(len(ids), NO_VECTOR, dtype=np.float32)
         if rows is not None:
             at = rows.find(ids)
             there = np.flatnonzero(at >= 0)
