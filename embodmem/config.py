@@ -228,8 +228,9 @@ class GuardConfig:
 
     enabled: bool = True
     """Whether anything is examined and ordered at all."""
-    trusted: tuple[str, ...] = ("", "user", "robot", "scene", "spatial")
-    """Sources that are trusted from the start, for as long as no claim of theirs was found wrong."""
+    trusted: tuple[str, ...] = ("", "user", "robot", "scene", "spatial", "mined", "loop", "remembr")
+    """Sources that are trusted from the start, for as long as no claim of theirs was found wrong: people and robots of
+    one's own, and what this library writes by itself."""
     derived: tuple[str, ...] = ("llm", "planner", "recall")
     """Sources that say what they read in this memory: what they repeat is not stored again."""
     claims: tuple[str, ...] = ("told",)
@@ -242,7 +243,7 @@ class GuardConfig:
     """Keep apart what any unproven source says."""
     quorum: int = 3
     """So many unproven sources that say the same are as good as a trusted one."""
-    max_per_source: int = 1
+    max_per_source: int = 3
     """Most answers of an unproven source beside those of trusted ones."""
     alike: float = 0.8
     """Two texts that share this part of their words say the same."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -75,13 +76,25 @@ def test_what_was_seen_or_done_is_no_echo(memory: EmbodiedMemory) -> None:
     assert memory.recall(f"when was it that you {text}?")[0].text == text
 
 
-def test_one_unproven_source_fills_one_place(memory: EmbodiedMemory) -> None:
-    fill(memory)
-    for stamp in range(4, 12):
-        memory.write(told(stamp, f"a red mug number {stamp} of brand {stamp * 7} is on the desk", source="visitor"))
-    found = memory.recall("red mug on the desk", 10)
-    assert found[0].data["source"] == "user"
-    assert sum(item.data.get("source") == "visitor" for item in found) == 1
+@pytest.mark.parametrize("most", [1, 3])
+def test_one_unproven_source_fills_few_places(most: int) -> None:
+    with made(max_per_source=most) as memory:
+        fill(memory)
+        for stamp in range(4, 12):
+            memory.write(told(stamp, f"a red mug number {stamp} of brand {stamp * 7} is on the desk", source="visitor"))
+        found = memory.recall("red mug on the desk", 10)
+        assert found[0].data["source"] == "user"
+        assert sum(item.data.get("source") == "visitor" for item in found) == most
+
+
+def test_what_the_library_writes_itself_is_trusted(memory: EmbodiedMemory) -> None:
+    """Sources of our own: a new one has to be named in `guard.trusted`, or in `derived` if it only repeats."""
+    known = set(memory.config.guard.trusted) | set(memory.config.guard.derived)
+    written = set()
+    for file in (Path(__file__).parents[2] / "embodmem").rglob("*.py"):
+        if file.name != "ros_transforms.py":  # a source of frames, not of claims
+            written |= set(re.findall(r"""(?:source|SOURCE) ?= ?"([a-z]+)\"""", file.read_text()))
+    assert {"mined", "loop", "scene", "spatial"} <= written <= known, written - known
 
 
 def test_sources_are_counted_and_not_rows(memory: EmbodiedMemory) -> None:
