@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
-import time
 from pathlib import Path
 
 from embodmem.config import WorkingConfig
@@ -18,6 +16,7 @@ from embodmem.index import Records
 from embodmem.procedural import Experience, ProceduralMemory
 from embodmem.store import Store
 from embodmem.working import WorkingMemory
+from tests.embodmem.crash_child import killed_after
 
 BOUNDS = WorkingConfig(max_items=5, max_tokens=60)
 
@@ -52,34 +51,18 @@ def experience(i: int) -> Experience:
     )
 
 
-def killed_after(path: str, seconds: float) -> list[int]:
-    """Fork a writer that goes on where the file stops, kill it, and return what it said."""
-    hear, say = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        try:
-            os.close(hear)
-            working, procedural = open_both(path)
-            newest = working.store.newest_stamp("ProceduralMemory")
-            i = 0 if newest is None else newest + 1
-            while True:
-                step(working, procedural, i)
-                os.write(say, f"{i}\n".encode())
-                i += 1
-        finally:
-            os._exit(1)  # only an error leads here
-    os.close(say)
-    time.sleep(seconds)
-    os.kill(pid, signal.SIGKILL)
-    with os.fdopen(hear) as lines:
-        said = [int(line) for line in lines]
-    _, status = os.waitpid(pid, 0)
-    if not (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL):
-        raise RuntimeError(f"the writer ended by itself: {status}")
-    return said
+def write_on(path: str, say: int) -> None:
+    """Go on where the file stops."""
+    working, procedural = open_both(path)
+    newest = working.store.newest_stamp("ProceduralMemory")
+    i = 0 if newest is None else newest + 1
+    while True:
+        step(working, procedural, i)
+        os.write(say, f"{i}\n".encode())
+        i += 1
 
 
 if __name__ == "__main__":
     for line in sys.stdin:
         path, seconds = line.split()
-        print(json.dumps(killed_after(path, float(seconds))), flush=True)
+        print(json.dumps(killed_after(path, float(seconds), write_on)), flush=True)

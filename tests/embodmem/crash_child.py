@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 
@@ -64,8 +65,8 @@ def write_on(path: str, say: int) -> None:
         i += 1
 
 
-def killed_after(path: str, seconds: float) -> list[int]:
-    """Fork a writer, kill it, and return what it said."""
+def killed_after(path: str, seconds: float, write_on: Callable[[str, int], None]) -> list[int]:
+    """Fork a writer, kill it, and return what it said. `write_on` writes to a path for ever, and says so to a pipe."""
     hear, say = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -96,4 +97,4 @@ if __name__ == "__main__":
     warm()
     for line in sys.stdin:
         path, seconds = line.split()
-        print(json.dumps(killed_after(path, float(seconds))), flush=True)
+        print(json.dumps(killed_after(path, float(seconds), write_on)), flush=True)

@@ -13,6 +13,7 @@ from embodmem.spatial.octree.kernels_pool import (
     claim_slot,
     expand,
     find_slot,
+    floor_int,
     pack_key,
 )
 from embodmem.spatial.octree.kernels_rows import View
@@ -166,13 +167,6 @@ def wipe_marks(marks: wp.array3d(dtype=wp.uint32), block: int):
     for copy in range(marks.shape[0]):
         for word in range(16):
             marks[copy, block, word] = wp.uint32(0)
-
-
-@wp.func
-def floor_int(x: float) -> int:
-    """floor(x); `wp.floor` is a call out of the kernel on a CPU."""
-    whole = int(x)
-    return whole - wp.where(x < float(whole), 1, 0)
 
 
 @wp.kernel

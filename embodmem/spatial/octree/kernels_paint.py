@@ -8,7 +8,7 @@ bear any.
 
 import warp as wp
 
-from embodmem.spatial.octree.kernels_pool import Pool, Update, find_slot, pack_key, row8, update_row
+from embodmem.spatial.octree.kernels_pool import Pool, Update, find_slot, floor_int, pack_key, row8, update_row
 from embodmem.spatial.octree.kernels_rays import INDEX_LIMIT, brick_of, flat_index, floor3
 from embodmem.spatial.octree.kernels_scan import RETURN, Scan, beam_of
 
@@ -36,13 +36,6 @@ def place_of(pool: Pool, voxel: wp.vec3i, nowhere: wp.int64, label: int) -> wp.i
     if pool.block[slot] < 0:
         return nowhere
     return (wp.int64(slot * 512 + flat_index(voxel - brick * 8)) << wp.int64(16)) | wp.int64(label)
-
-
-@wp.func
-def floor_int(x: float) -> int:
-    """floor(x); `wp.floor` is a call out of the kernel on a CPU."""
-    whole = int(x)
-    return whole - wp.where(x < float(whole), 1, 0)
 
 
 @wp.kernel

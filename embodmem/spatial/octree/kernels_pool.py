@@ -93,6 +93,13 @@ def home(key: wp.int64, mask: int) -> int:
 
 
 @wp.func
+def floor_int(x: float) -> int:
+    """floor(x); `wp.floor` is a call out of the kernel on a CPU."""
+    whole = int(x)
+    return whole - wp.where(x < float(whole), 1, 0)
+
+
+@wp.func
 def find_slot(pool: Pool, key: wp.int64) -> int:
     """Slot of a brick, or -1."""
     if key == EMPTY:
