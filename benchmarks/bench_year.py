@@ -4,7 +4,7 @@
 
 A household of states (who is where, what the robot does) goes on for minutes each and is reported every second; things
 are picked and placed now and then; a person tells something about four times a day. Every night the memory is
-consolidated. Once a day's worth of recalls is timed, and single writes are. At the end it is asked for what was told,
+consolidated. Eight recalls a day are timed, and two single writes an hour. At the end it is asked for what was told,
 by age, for where each thing was put last, and for what the state was at moments of the past, by age. The peer in the
 same run keeps everything it is given: the same memory without filter, consolidation and forgetting, over as many of
 the first days as `--peer-days` says.
@@ -174,7 +174,7 @@ def main() -> None:
         claim["holds"] = whole and claim["value"] <= claim["target"]
         print(f"{name}: {claim['value']:,.1f} {claim['unit']}, to reach {claim['target']:,}: {claim['holds']}")
     if args.json:
-        args.json.write_text(json.dumps({**claims, "kept": answers}, indent=2) + "\n")
+        args.json.write_text(json.dumps(claims, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -214,7 +214,8 @@ class EmbodiedMemory:
 
         Scores of different memories do not compare, so their rankings are fused by rank. A line of working memory that
         stands for a record adds to the reasons for that one, not to its rank: it would count twice. `why` says which
-        channels of which memory chose an answer. The map takes part only when the query's kinds name "surface".
+        channels of which memory chose an answer. The map takes part only when the query's kinds name "surface". Last,
+        `guard` puts what only unproven sources say behind the best answer of a trusted one.
         """
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
