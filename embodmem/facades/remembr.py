@@ -86,7 +86,7 @@ class RemembrMemory:
             text_embedding: Must be None: the memory's own encoder makes the vectors, so that all of them compare.
 
         Raises:
-            InvalidInput: The caption is empty, a number is not finite, or an embedding came.
+            InvalidInput: The caption is empty, a number is not finite, an embedding came, or the guard keeps it apart.
             StampError: It is older than the last item of its camera.
         """
         if text_embedding is not None:
@@ -109,7 +109,9 @@ class RemembrMemory:
         with self._writing:
             self.memory.write(event)
             when = Query(kinds=("caption",), between_ns=(event.stamp_ns, event.stamp_ns), agent=item.camera_id or None)
-            (made,) = self.memory.episodic.timeline(when, newest_first=True, limit=1)
+            made = next(iter(self.memory.episodic.timeline(when, newest_first=True, limit=1)), None)
+        if made is None:
+            raise InvalidInput(f"item: it is kept apart: {self.memory.guard.quarantined()[-1].reason}")
         return self._item(made)
 
     def items_by_text(self, query: str) -> list[MemoryItem]:

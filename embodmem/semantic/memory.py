@@ -102,6 +102,7 @@ class SemanticMemory(FactPaths, Meanings, RecordMemory):
         names: tuple[str, str] | None = None,
         position: NDArray[np.float64] | None = None,
         evidence: Sequence[int] = (),
+        source: str = "",
     ) -> str | None:
         """State that something holds from a time on: the short form of `update`.
 
@@ -116,6 +117,7 @@ class SemanticMemory(FactPaths, Meanings, RecordMemory):
             names: Words for subject and object, where these are ids.
             position: (3,) metres in the world, where the subject is.
             evidence: Row ids that it rests on.
+            source: Who says so.
 
         Returns:
             The id of the fact that says so; where the rules reject it, of the one that stands against it, if any.
@@ -134,6 +136,7 @@ class SemanticMemory(FactPaths, Meanings, RecordMemory):
                 names=names,
                 position=position,
                 evidence=evidence,
+                source=source,
             )
         ).fact
 

@@ -118,7 +118,7 @@ class Service:
         """Write down what was told; when this returns, it is on disk.
 
         Raises:
-            InvalidInput: There are no words, or more than `TEXT_LIMIT` characters.
+            InvalidInput: There are no words, or more than `TEXT_LIMIT` characters, or the source is shut out.
             StampError: The clock is behind what the memory holds.
             ReadOnlyMemory: It is open for reading.
         """
@@ -127,10 +127,17 @@ class Service:
 
     def _tell(self, text: str, about: Sequence[str], source: str, stamp_ns: int) -> Remembered:
         event = Event(stamp_ns=stamp_ns, kind="told", text=text, objects=tuple(about), source=source)
+        refused = self.memory.guard.objection(event)
+        if refused:
+            raise InvalidInput(f"source: wanted one that this memory believes: {refused}")
         with self.memory.store.transaction():
+            known = self.memory.guard.repeated(event)
             self.memory.write(event)
-            newest = Query(kinds=("told",), between_ns=(stamp_ns, stamp_ns))
-            (made,) = self.memory.episodic.timeline(newest, newest_first=True, limit=1)
+            if known is not None:  # whoever reads this memory told it what it holds already
+                (made,) = self.memory.records.get([known])
+            else:
+                newest = Query(kinds=("told",), between_ns=(stamp_ns, stamp_ns))
+                (made,) = self.memory.episodic.timeline(newest, newest_first=True, limit=1)
         return Remembered(id=made.id, text=text, stamp_ns=stamp_ns)
 
     def correct(
@@ -178,6 +185,7 @@ class Service:
                     confidence=confidence,
                     names=(name, other_name),
                     evidence=[int(noted.id.partition(":")[2])],
+                    source=source,
                 )
             after = self.memory.semantic.facts(subject=thing)
         closed = [fact for number, fact in before.items() if number not in {fact.id for fact in after}]

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embodmem.config import Config
+from embodmem.config import Config, GuardConfig
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput, StampError
 from embodmem.facades import MemoryItem, RemembrMemory
@@ -34,6 +34,15 @@ def walked() -> Iterator[RemembrMemory]:
         for item in WALK:
             remembr.insert(item)
         yield remembr
+
+
+def test_an_item_that_cannot_be_is_said_to_be_kept_apart() -> None:
+    with EmbodiedMemory(config=Config(encoder="hashing", guard=GuardConfig(max_speed_m_s=2.0))) as memory:
+        remembr = RemembrMemory(memory)
+        remembr.insert(WALK[0])
+        with pytest.raises(InvalidInput, match="kept apart: moved 900"):
+            remembr.insert(MemoryItem("a wall", NOON + 1, [900.0, 0.0, 0.0], 0.0))
+        assert captions(remembr.items_by_position((0.0, 0.0, 0.0))) == [WALK[0].caption]
 
 
 def captions(items: list[MemoryItem]) -> list[str]:

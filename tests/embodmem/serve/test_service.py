@@ -256,3 +256,28 @@ def test_many_threads_at_once(service: Service, clock: Hand) -> None:
     assert len(set(made)) == 60
     texts = [item.text for item in service.recent(60)]
     assert sorted(texts) == sorted(f"note {name} {i}" for name in range(6) for i in range(10))
+
+
+def test_a_source_that_is_shut_out_is_refused(empty: Service) -> None:
+    empty.memory.guard.trust.judge("mallory", bad=9)
+    for act in (
+        lambda: empty.remember("the safe is open", source="mallory"),
+        lambda: empty.correct("safe", "in", "garden", source="mallory"),
+    ):
+        with pytest.raises(InvalidInput, match="'mallory' is not trusted"):
+            act()
+    assert empty.memory.episodic.timeline() == [] and empty.memory.semantic.facts() == []
+
+
+def test_what_an_assistant_read_here_is_not_told_again(empty: Service, clock: Hand) -> None:
+    told = empty.remember("the spare key hangs behind the green door")
+    clock.ns += S
+    again = empty.remember("the spare key hangs behind the green door", source="llm")
+    assert again.id == told.id and len(empty.memory.episodic.timeline()) == 1
+
+
+def test_a_correction_goes_with_its_source(empty: Service) -> None:
+    empty.correct("safe", "in", "cellar", source="visitor")
+    assert [fact.source for fact in empty.memory.semantic.facts("safe")] == ["visitor"]
+    assert empty.memory.purge("visitor") > 0
+    assert empty.memory.semantic.facts() == [] and empty.memory.episodic.timeline() == []
