@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from embodmem.config import Config
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput
 
@@ -47,10 +46,8 @@ def consolidate(
 
     with _existing(file) as memory:
         given: dict[str, Any] = {"half_life_s": half_life_s, "budget_mib": budget_mib}
-        config: Config = memory.config
-        settings = replace(config.lifecycle, **{name: value for name, value in given.items() if value is not None})
-        memory.config = replace(config, lifecycle=settings)
-        life = Lifecycle(memory)
+        settings = {name: value for name, value in given.items() if value is not None}
+        life = Lifecycle(memory, replace(memory.config.lifecycle, **settings))
         now = memory.newest_stamp() or 0 if now_ns is None else now_ns
         with Console(stderr=True).status("consolidating") as status:
             report = life.run(now, progress=lambda done: status.update(f"{done.merged} merged, {done.dropped} dropped"))

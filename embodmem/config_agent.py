@@ -1,4 +1,4 @@
-"""Settings of what an agent has in mind and can do: working and procedural memory."""
+"""Settings of what an agent has in mind, can do and keeps: working and procedural memory, lifecycle."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, fields
 
 from embodmem.checks import check_stamp
+from embodmem.config import LifecycleConfig
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput
 from embodmem.index.filters import row_id
@@ -46,7 +47,8 @@ class Lifecycle:
     """Sensory filter, consolidation, forgetting.
 
     Args:
-        memory: Open for writing. Its settings (`config.lifecycle`) say what is done.
+        memory: Open for writing.
+        config: What is done; None takes the memory's own settings (`config.lifecycle`).
 
     Attributes:
         filter: What says nothing new is counted instead of stored.
@@ -64,8 +66,8 @@ class Lifecycle:
         (1, 60)
     """
 
-    def __init__(self, memory: EmbodiedMemory) -> None:
-        self.memory, self.config, records = memory, memory.config.lifecycle, memory.records
+    def __init__(self, memory: EmbodiedMemory, config: LifecycleConfig | None = None) -> None:
+        self.memory, self.config, records = memory, config or memory.config.lifecycle, memory.records
         self.filter = SensoryFilter(memory.store, self.config)
         self.changes = Changes(records)
         self.merging = Merging(records, self.changes, self.config)
