@@ -1,4 +1,4 @@
-"""Two memories of one world become one: what both know is kept once. Merging again adds nothing but the map's evidence."""
+"""Two memories of one world become one: what both know is kept once. Merging again adds the map's evidence only."""
 
 from __future__ import annotations
 
