@@ -316,7 +316,7 @@ class EmbodiedMemory:
         """Remove all that a source said, and what rests on nothing else, in one transaction; returns how much went."""
         with self.store.transaction():
             self.semantic.forget_source(source)
-            gone = self.records.remove(self.guard.said_by(source))
+            gone = self.procedural.remove(self.guard.said_by(source))  # skills that rest on it are made anew, or go
             for memory in (self.episodic, self.semantic, self.working):
                 memory.reload()
         self.store.erase_traces()

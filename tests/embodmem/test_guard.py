@@ -17,6 +17,7 @@ from embodmem.config import Config, GuardConfig, SpatialConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.errors import ConfigError, InvalidInput, StoreError
 from embodmem.guard import guarded
+from embodmem.procedural import Experience
 from tests.embodmem.store.test_disk import files_with
 
 QUESTION = "Please bring the red mug from the desk in the study to the kitchen"
@@ -244,6 +245,20 @@ def test_purging_a_source_leaves_nothing_of_it(tmp_path: Path) -> None:
     assert files_with(tmp_path, b"xylophonist") == []
     memory.close()
     assert files_with(tmp_path, b"xylophonist") == []
+
+
+def test_a_purge_takes_what_was_learnt_from_a_source(tmp_path: Path) -> None:
+    path = tmp_path / "m.mem"
+    memory = made(path)
+    for i in range(4):
+        plan = ("open the xylophone", "play the xylophone")
+        task = Experience(stamp_ns=i, task="make music", success=True, plan=plan, source="mallory")
+        memory.procedural.add(task)
+    assert memory.procedural.distil(stamp_ns=10)
+    assert memory.purge("mallory") == 5  # the skill with them
+    assert memory.procedural.skills() == [] and memory.procedural.retrieve("make music") == []
+    memory.close()
+    assert files_with(tmp_path, b"xylophone") == []
 
 
 def test_a_purge_that_fails_takes_nothing(memory: EmbodiedMemory, monkeypatch: pytest.MonkeyPatch) -> None:
