@@ -246,7 +246,7 @@ class EmbodiedMemory:
         scores = fuse(rankings)
         best = [key for key in scores if key in found][: max(4 * k, 50)]
         items = [replace(found[key], score=scores[key], why=why[key]) for key in best]
-        return spread(self.guard.order(items, query.text or ""), whole, k)
+        return spread(self.guard.order(items, query), whole, k)
 
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
         """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.

@@ -77,11 +77,11 @@ class Guard:
                 return row_id(item.id)
         return None
 
-    def order(self, items: Sequence[Recall], question: str) -> list[Recall]:
-        """Answers in the order in which they may be given, see `guarded`."""
-        if not self.config.enabled:
+    def order(self, items: Sequence[Recall], query: Query) -> list[Recall]:
+        """Answers in the order in which they may be given, see `guarded`; a list by filters alone stays as it is."""
+        if not self.config.enabled or (query.text is None and query.embedding is None):
             return list(items)
-        return guarded(items, question, self.config, self.trust.is_proven)
+        return guarded(items, query.text or "", self.config, self.trust.is_proven)
 
     def keep_apart(self, number: int, stamp_ns: int, reason: str) -> None:
         """Put a record into quarantine."""

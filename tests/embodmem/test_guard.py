@@ -88,6 +88,13 @@ def test_one_unproven_source_fills_few_places(most: int) -> None:
         assert sum(item.data.get("source") == "visitor" for item in found) == most
 
 
+def test_a_list_by_filters_alone_leaves_nothing_out(memory: EmbodiedMemory) -> None:
+    fill(memory)
+    for stamp in range(4, 12):
+        memory.write(told(stamp, f"visit {stamp} of the visitor", source="visitor"))
+    assert len(memory.recall(Query(kinds=("told",)), 50)) == 11
+
+
 def test_what_the_library_writes_itself_is_trusted(memory: EmbodiedMemory) -> None:
     """Sources of our own: a new one has to be named in `guard.trusted`, or in `derived` if it only repeats."""
     known = set(memory.config.guard.trusted) | set(memory.config.guard.derived)
