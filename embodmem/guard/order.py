@@ -2,7 +2,8 @@
 
 Ranking by likeness alone is won by whoever copies the question. Three rules stand against that:
 
-- an echo, a claim that says hardly a word beyond the question, answers nothing and comes after what does;
+- an echo, a claim that says hardly a word beyond the question, answers nothing: of a trusted source, where it may be
+  what somebody looks for word by word, it keeps its rank but is never first; of any other, it comes last;
 - what only unproven sources say never comes before the best answer of a trusted one, and they fill no more places than
   they are allowed; the same said by several of them counts as one answer, with the others as its copies;
 - what a quorum of independent sources says is as good as proven: sources are counted, never rows.
@@ -52,23 +53,22 @@ def guarded(
         `why["guard.unproven"]` mark what was moved back.
     """
     asked, said = stems(question), {item.id: stems(item.text) for item in items if _is_claim(item, config)}
-    proven, unproven, echoes = list[Recall](), list[Recall](), list[Recall]()
+    groups: dict[tuple[bool, bool], list[Recall]] = {}
     for item in items:
-        words = said.get(item.id)
-        if words is not None and asked and is_echo(words, asked, config):
-            echoes.append(_marked(item, "guard.echo"))
-        elif is_proven(_source(item)):
-            proven.append(item)
-        else:
-            unproven.append(item)
-    kept = [item for group in _groups(unproven, config) for item in _vouched(group, config)]
+        echo = bool(asked) and item.id in said and is_echo(said[item.id], asked, config)
+        group = groups.setdefault((is_proven(_source(item)), echo), [])
+        group.append(_marked(item, "guard.echo") if echo else item)
     by_rank = {item.id: rank for rank, item in enumerate(items)}
-    trusted = sorted([*proven, *(i for i in kept if _is_vouched(i))], key=lambda i: by_rank[i.id])
-    others = [i for i in kept if not _is_vouched(i)]
-    if trusted:  # where nobody is proven, all may answer
-        others = _capped(others, config.max_per_source)
-    rest = sorted([*trusted[1:], *others], key=lambda i: by_rank[i.id])
-    return _falling([*trusted[:1], *rest, *echoes])
+    kept = [item for group in _groups(groups.get((False, False), ()), config) for item in _vouched(group, config)]
+    others = [item for item in kept if not _is_vouched(item)]
+    trusted = [*groups.get((True, False), ()), *(item for item in kept if _is_vouched(item))]
+    trusted.sort(key=lambda item: by_rank[item.id])
+    repeated, more = _capped(groups.get((True, True), ()), config.max_per_source)
+    if trusted or repeated:  # where nobody is proven, all may answer
+        others, _ = _capped(others, config.max_per_source)
+    first = trusted[:1] or repeated[:1]
+    rest = [item for item in (*trusted, *repeated, *others) if item is not first[0]] if first else others
+    return _falling([*first, *sorted(rest, key=lambda i: by_rank[i.id]), *more, *groups.get((False, True), ())])
 
 
 def _source(item: Recall) -> str:
@@ -111,15 +111,14 @@ def _vouched(group: list[Recall], config: GuardConfig) -> list[Recall]:
     return [_marked(first, "guard.unproven")]
 
 
-def _capped(items: Iterable[Recall], most: int) -> list[Recall]:
-    """At most so many of each source; the rest of what a source says is left out."""
+def _capped(items: Iterable[Recall], most: int) -> tuple[list[Recall], list[Recall]]:
+    """At most so many of each source, and what is over."""
     count: dict[str, int] = {}
-    kept = []
+    kept, over = list[Recall](), list[Recall]()
     for item in items:
         count[_source(item)] = count.get(_source(item), 0) + 1
-        if count[_source(item)] <= most:
-            kept.append(item)
-    return kept
+        (kept if count[_source(item)] <= most else over).append(item)
+    return kept, over
 
 
 def _falling(items: list[Recall]) -> list[Recall]:

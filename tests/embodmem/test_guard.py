@@ -67,7 +67,33 @@ def test_a_copy_under_a_trusted_name_is_an_echo_all_the_same(memory: EmbodiedMem
     shuffled = " ".join(np.random.default_rng(0).permutation(QUESTION.split()))
     memory.write(told(4, shuffled))
     assert memory.recall(QUESTION)[0].text != shuffled
-    assert memory.recall(shuffled, 10)[-1].text == shuffled  # kept, and last
+    assert memory.recall(shuffled, 10)[1].text == shuffled  # kept, and never first
+
+
+def test_who_looks_for_what_was_told_word_by_word_finds_it(memory: EmbodiedMemory) -> None:
+    texts = [f"note {name} {i}" for i in range(5) for name in range(4)]
+    for stamp, text in enumerate(texts):
+        memory.write(told(stamp, text))
+    for text in texts:
+        found = [item.text for item in memory.recall(text, 5)]
+        assert text in found[:4], found  # behind one that says something else, or the same words otherwise
+
+
+def test_echoes_of_a_trusted_source_fill_few_places(memory: EmbodiedMemory) -> None:
+    fill(memory)
+    rng = np.random.default_rng(0)
+    for stamp in range(4, 12):
+        memory.write(told(stamp, " ".join(rng.permutation(QUESTION.split()))))
+    found = memory.recall(QUESTION, 11)
+    assert len(found) == 10  # breakfast has nothing to do with it
+    assert ["guard.echo" in item.why for item in found[:5]].count(True) == 3
+    assert all("guard.echo" in item.why for item in found[5:])
+
+
+def test_an_echo_of_a_trusted_source_comes_before_what_a_stranger_says(memory: EmbodiedMemory) -> None:
+    memory.write(told(1, QUESTION))
+    memory.write(told(2, "the red mug from the desk in the study is for sale", source="visitor"))
+    assert [item.data["source"] for item in memory.recall(QUESTION)] == ["user", "visitor"]
 
 
 def test_what_was_seen_or_done_is_no_echo(memory: EmbodiedMemory) -> None:
