@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,7 @@ def check_unit_vector(value: ArrayLike, name: str) -> NDArray[np.float32]:
     vector = np.asarray(value, dtype=np.float32)
     if vector.ndim != 1 or vector.size == 0 or not np.isfinite(vector).all():
         raise InvalidInput(f"{name}: wanted a finite vector (D,), got shape {vector.shape}")
-    norm = float(np.linalg.norm(vector))
+    norm = math.sqrt(vector.dot(vector))
     if norm == 0.0:
         raise InvalidInput(f"{name}: wanted a vector of unit norm, got all zeros")
     unit: NDArray[np.float32] = vector / np.float32(norm)

@@ -168,7 +168,9 @@ _IN_RAM = ("text", "embedding", "near", "radius_m", "within", "between_ns", "kin
     "min_gap_s",
     "diversity",
 )
-"""Fields of a query that `select` knows, or that choose among what passed; a query with another one is left to SQL."""
+"""Fields of a query that `select` knows, or that choose among what passed."""
+_BY_SQL = tuple(field.name for field in dataclasses.fields(Query) if field.name not in _IN_RAM)
+"""A query with one of the others is left to SQL."""
 
 
 def select(
@@ -179,8 +181,7 @@ def select(
     Returns:
         Rows (N,), ascending, that fulfil it; None where SQL has to tell.
     """
-    unset = (None, (), "")
-    if any(f.name not in _IN_RAM and getattr(query, f.name) not in unset for f in dataclasses.fields(query)):
+    if any(getattr(query, name) not in (None, (), "") for name in _BY_SQL):
         return None
     begin, end = query.between_ns or (None, None)
     passes = [_group_passes(group, query, kinds, live) for group in rows.groups]
@@ -193,8 +194,8 @@ def select(
         keep &= rows.column("last")[at] >= begin
     if end is not None:
         keep &= rows.column("first")[at] <= end
-    found = np.flatnonzero(keep)
-    found = found if isinstance(at, slice) else at[found]
+    found: NDArray[np.int64] = keep.nonzero()[0]
+    found = found + at.start if isinstance(at, slice) else at[found]
     for lower, upper in boxes:
         found = found[_touches(rows.column("box")[found], lower, upper)]
     return found
@@ -246,5 +247,8 @@ def _in_spans(
             return at[at >= 0]
     if len(kept) == len(spans):
         return slice(0, rows.n)
+    if not len(kept) or kept[-1] - kept[0] + 1 == len(kept):
+        begin_, end_ = (kept[0], kept[-1] + 1) if len(kept) else (0, 0)
+        return slice(int(begin_) * Rows.SPAN, min(rows.n, int(end_) * Rows.SPAN))
     at = (kept[:, None] * Rows.SPAN + np.arange(Rows.SPAN)).reshape(-1)
     return at[: np.searchsorted(at, rows.n)]

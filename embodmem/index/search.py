@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import islice
 from typing import Any
 
@@ -16,6 +16,7 @@ from embodmem.config_recall import RecallConfig
 from embodmem.errors import InvalidInput
 from embodmem.index.context import stretches
 from embodmem.index.filters import is_open, matching, row_id
+from embodmem.index.hydrate import hydrate
 from embodmem.index.late import Late, WordEncoder
 from embodmem.index.lexical import Lexical, rarity, terms_of, texts_of
 from embodmem.index.mirror import Mirror
@@ -31,8 +32,6 @@ CHANNEL_DEPTH = 200
 
 HELD_TEXTS = 2048
 """How many texts keep their vector in RAM."""
-
-_COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source"
 
 
 class Search:
@@ -104,8 +103,9 @@ class Search:
                 return []
             if query.text is None and query.embedding is None and query.near is None:
                 return self._newest(db, ids, k)
-            alone = query.text is None and query.near is None  # one channel: its k best are the answer
-            pool = self._pool(db, query, ids, distance, k if alone else max(k, CHANNEL_DEPTH))
+            if query.text is None and query.near is None:
+                return self._by_meaning(db, query, ids, k)
+            pool = self._pool(db, query, ids, distance, max(k, CHANNEL_DEPTH))
             scores = pool.scores()
             if query.text and self._late is not None and len(pool.ids) and self._needs_late(scores):
                 scores = self._ranked_late(db, self._late, query.text, pool, scores)
@@ -113,14 +113,21 @@ class Search:
             least = 0.0 if self.encoder is None else self.encoder.min_score
             why = {int(pool.ids[i]): pool.why(i, least) for i in best}
             numbers = [int(pool.ids[i]) for i in best]
-            return self._hydrate(db, numbers, dict(zip(numbers, scores[best].tolist(), strict=True)), why)
+            return hydrate(db, numbers, dict(zip(numbers, scores[best].tolist(), strict=True)), why)
+
+    def _by_meaning(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> list[Recall]:
+        """One channel alone: its k best are the answer."""
+        if self.encoder is None:
+            return []
+        like = self._vectors.best(db, ids, self._part_vectors(query, ())[0], k, self.encoder.min_score)
+        return hydrate(db, list(like), like, {number: {"meaning": score} for number, score in like.items()})
 
     def _newest(self, db: sqlite3.Connection, ids: NDArray[np.int64], k: int) -> list[Recall]:
         newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
         order = np.argsort(-newest, kind="stable")[:k]
         numbers = ids[order].tolist()
         why = {n: {"recent": float(newest[i])} for n, i in zip(numbers, order, strict=True)}
-        return self._hydrate(db, numbers, fuse({"recent": numbers}), why)
+        return hydrate(db, numbers, fuse({"recent": numbers}), why)
 
     def _pool(
         self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], distance: NDArray[np.float64], depth: int
@@ -181,7 +188,7 @@ class Search:
             raise InvalidInput(f"query: wanted an embedding ({self.encoder.dim},), got {given.shape}")
         if given is None:
             return self.encode(parts)
-        return np.concatenate([given[None], self.encode(parts[1:])])
+        return np.concatenate([given[None], self.encode(parts[1:])]) if len(parts) > 1 else given[None]
 
     @staticmethod
     def _column(db: sqlite3.Connection, name: str, ids: NDArray[np.int64]) -> list[Any]:
@@ -210,55 +217,12 @@ class Search:
             order = "last_ns DESC, id DESC" if newest_first else "first_ns, id"
             sql = f"SELECT id FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY {order} LIMIT ?"
             numbers = [row[0] for row in db.execute(sql, (json.dumps(ids.tolist()), limit))]
-            return self._hydrate(db, numbers, {}, {})
+            return hydrate(db, numbers, {}, {})
 
     def get(self, numbers: Sequence[int]) -> list[Recall]:
         """The records of these row ids, in this order; missing ones are left out."""
         with self.store.read() as db:
-            return self._hydrate(db, numbers, {}, {})
-
-    def _hydrate(
-        self,
-        db: sqlite3.Connection,
-        numbers: Sequence[int],
-        scores: Mapping[int, float],
-        why: Mapping[int, Mapping[str, float]],
-    ) -> list[Recall]:
-        wanted = json.dumps([int(n) for n in numbers])
-        rows = db.execute(
-            f"SELECT {_COLUMNS} FROM record WHERE id IN (SELECT value FROM json_each(?))", (wanted,)
-        ).fetchall()
-        evidence: dict[int, list[str]] = {}
-        links = db.execute(
-            "SELECT l.id, r.kind || ':' || r.id FROM record_link l JOIN record r ON r.id = l.ref "
-            "WHERE l.id IN (SELECT value FROM json_each(?)) ORDER BY l.ref",
-            (wanted,),
-        )
-        for number, ref in links:
-            evidence.setdefault(number, []).append(ref)
-        found = {}
-        for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source in rows:
-            extra = json.loads(data)
-            if subkind:
-                extra["kind"] = subkind
-            if agent:
-                extra["agent"] = agent
-            if source:
-                extra["source"] = source
-            found[number] = Recall(
-                kind=kind,
-                id=f"{kind}:{number}",
-                score=scores.get(number, 0.0),
-                position=None if x is None else np.array([x, y, z]),
-                first_seen_ns=first_ns,
-                last_seen_ns=last_ns,
-                label=label,
-                text=text,
-                evidence=tuple(evidence.get(number, ())),
-                why=dict(why.get(number, {})),
-                data=extra,
-            )
-        return [found[int(n)] for n in numbers if int(n) in found]
+            return hydrate(db, numbers, {}, {})
 
     def get_id(self, record_id: str) -> Recall:
         """The record of an id such as "object:12".

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections.abc import Iterator
 
@@ -10,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.codes import FEW, Estimate, best_first, contenders
+from embodmem.index.hydrate import among
 from embodmem.index.mirror import Mirror
 from embodmem.index.rows import Rows, dense
 
@@ -78,11 +78,10 @@ class Vectors:
     def _from_file(
         self, db: sqlite3.Connection, ids: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
-        given = "id IN (SELECT value FROM json_each(?))"
-        sql = f"SELECT id, embedding FROM record_vector WHERE {given} AND length(embedding) = ?"
         for begin in range(0, len(ids), _CHUNK):
-            wanted = json.dumps(ids[begin : begin + _CHUNK].tolist())
-            found = db.execute(sql, (wanted, 4 * self._dim)).fetchall()
+            given, values = among(ids[begin : begin + _CHUNK].tolist())
+            sql = f"SELECT id, embedding FROM record_vector WHERE id {given} AND length(embedding) = ?"
+            found = db.execute(sql, (*values, 4 * self._dim)).fetchall()
             if found:
                 vectors = np.frombuffer(b"".join([row[1] for row in found]), np.float32).reshape(-1, self._dim)
                 yield np.array([row[0] for row in found], dtype=np.int64), vectors
