@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from typing import Any
 
@@ -9,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embodmem.errors import InvalidInput
+
+_ROUNDING = 1e-6
 
 
 def check_stamp(stamp_ns: Any, name: str = "stamp_ns") -> int:
@@ -70,6 +73,8 @@ def check_unit_vector(value: ArrayLike, name: str) -> NDArray[np.float32]:
     norm = math.sqrt(vector.dot(vector))
     if norm == 0.0:
         raise InvalidInput(f"{name}: wanted a vector of unit norm, got all zeros")
+    if abs(norm - 1.0) < _ROUNDING:  # to divide again would change its last bits each time
+        return vector
     unit: NDArray[np.float32] = vector / np.float32(norm)
     return unit
 
@@ -84,3 +89,12 @@ def check_point(value: ArrayLike, name: str) -> NDArray[np.float64]:
     if point.shape != (3,) or not np.isfinite(point).all():
         raise InvalidInput(f"{name}: wanted a finite point (3,) in metres, got {value!r}")
     return point
+
+
+def digest_of(*parts: bytes) -> str:
+    """BLAKE2b of some bytes, 128 bits in hex; where one part ends and the next begins counts, too."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(part)
+    return digest.hexdigest()

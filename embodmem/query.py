@@ -23,7 +23,9 @@ class Query:
 
     Attributes:
         text: Words to rank by.
-        embedding: (D,) float32 vector to rank by, of the encoder that the memory uses.
+        embedding: (D,) float32 vector to rank by.
+        embedding_model: Whose vector that is; "" for the encoder of the memory. Another one's is held against the
+            vectors of that model alone, with which events were written.
         near: (3,) point in the world, metres; ranks by nearness, and filters when `radius_m` is given.
         radius_m: Keep what lies within this distance of `near`.
         within: (2, 3) lower and upper corner of a box in the world, metres; keep what touches it.
@@ -34,6 +36,8 @@ class Query:
         ids: Keep these ids.
         sources: Keep what one of these sources says (an event's `source`, and the facts that rest on it).
         place: Keep what is or was in the room of this name.
+        action: Keep events of this action, in any case of letters.
+        modality: Keep events that came this way ("speech"), in any case of letters.
         as_of_ns: Keep what this memory knew at that time, ns: what had happened, and the facts that were believed then.
         min_gap_s: Answers are at least so far apart in time, seconds.
         diversity: 0..1, how much answers that say the same make way for others (Carbonell and Goldstein, SIGIR 1998).
@@ -41,6 +45,7 @@ class Query:
 
     text: str | None = None
     embedding: NDArray[np.float32] | None = None
+    embedding_model: str = ""
     near: NDArray[np.float64] | None = None
     radius_m: float | None = None
     within: NDArray[np.float64] | None = None
@@ -51,6 +56,8 @@ class Query:
     ids: tuple[str, ...] = ()
     sources: tuple[str, ...] = ()
     place: str | None = None
+    action: str | None = None
+    modality: str | None = None
     as_of_ns: int | None = None
     min_gap_s: float = 0.0
     diversity: float = 0.0
@@ -63,6 +70,7 @@ class Query:
             check_texts(f"query: {name}", *value)
         check_texts("query", "" if self.text is None else self.text, "" if self.agent is None else self.agent)
         check_texts("query: place", "" if self.place is None else self.place)
+        check_texts("query", *(text for text in (self.action, self.modality) if text is not None), self.embedding_model)
         if self.as_of_ns is not None:
             _set(self, "as_of_ns", check_stamp(self.as_of_ns, "query: as_of_ns"))
         if not (0.0 <= self.min_gap_s < 1e10 and 0.0 <= self.diversity <= 1.0):
@@ -71,6 +79,8 @@ class Query:
             )
         if self.embedding is not None:
             _set(self, "embedding", check_unit_vector(self.embedding, "query: embedding"))
+        elif self.embedding_model:
+            raise InvalidInput(f"query: wanted an embedding of the model {self.embedding_model!r}, got none")
         if self.near is not None:
             _set(self, "near", check_point(self.near, "query: near"))
         if self.radius_m is not None and (self.near is None or not self.radius_m >= 0):

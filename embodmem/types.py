@@ -15,7 +15,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.checks import check_stamp, check_texts, check_unit_vector
+from embodmem.checks import check_stamp, check_texts, check_unit_vector, digest_of
 from embodmem.errors import DepthError, InvalidInput
 from embodmem.geometry import Pose, check_pose
 from embodmem.query import Query
@@ -142,6 +142,7 @@ class Percept:
         point_ids: (N,) int32 instance ids of `points`, 0 = nothing known.
         point_rgb: (N, 3) uint8 colours of `points`.
         embedding: (D,) float32 of unit norm, of the whole view.
+        embedding_model: Whose vector that is, by which `Query.embedding_model` finds it.
         caption: Words for the whole view.
         agent: Who looked; stamps must not decrease per agent.
     """
@@ -158,13 +159,14 @@ class Percept:
     point_ids: NDArray[np.int32] | None = None
     point_rgb: NDArray[np.uint8] | None = None
     embedding: Vector | None = None
+    embedding_model: str = "view"
     caption: str = ""
     agent: str = ""
 
     def __post_init__(self) -> None:
         _set(self, "stamp_ns", check_stamp(self.stamp_ns))
         _set(self, "T_world_sensor", check_pose(self.T_world_sensor, "T_world_sensor"))
-        check_texts("percept", self.caption, self.agent, *self.labels.values())
+        check_texts("percept", self.caption, self.agent, self.embedding_model, *self.labels.values())
         if self.camera is None and any(x is not None for x in (self.depth, self.rgb, self.segmentation)):
             raise InvalidInput("percept: images came without a camera; wanted camera=PinholeCamera(...)")
         if self.depth is not None:
@@ -237,6 +239,10 @@ class Event:
         objects: Labels or ids of the things it was about.
         outcome: What came of it ("done", "dropped").
         reward: What it earned, or None.
+        action: What was done, as an action of the agent's ("grasp"); "" where it was none.
+        modality: By which sense or way it came ("speech", "vision", "touch"); "" where that says nothing.
+        embedding: (D,) float32 of unit norm; None takes the vector of the text.
+        embedding_model: Whose vector that is; "" for the encoder of the memory. Vectors of two models never meet.
         source: Who says so ("robot", "user", "scene").
         agent: Who did it; stamps must not decrease per agent.
     """
@@ -249,6 +255,10 @@ class Event:
     objects: tuple[str, ...] = ()
     outcome: str = ""
     reward: float | None = None
+    action: str = ""
+    modality: str = ""
+    embedding: Vector | None = None
+    embedding_model: str = ""
     source: str = ""
     agent: str = ""
 
@@ -265,6 +275,18 @@ class Event:
                 raise InvalidInput(f"event: wanted until_ns >= stamp_ns, got {self.until_ns} < {self.stamp_ns}")
         if self.T_world_body is not None:
             _set(self, "T_world_body", check_pose(self.T_world_body, "T_world_body"))
+        check_texts("event", self.action, self.modality, self.embedding_model)
+        if self.embedding is not None:
+            _set(self, "embedding", check_unit_vector(self.embedding, "event: embedding"))
+        elif self.embedding_model:
+            raise InvalidInput(f"event: wanted an embedding of the model {self.embedding_model!r}, got none")
+
+    @property
+    def content_hash(self) -> str:
+        """Digest of what was said, done or seen (BLAKE2b, 128 bits, hex), whoever did it, when and where."""
+        seen = b"" if self.embedding is None else self.embedding.tobytes()
+        said = (self.kind, self.text, self.action, self.outcome, self.modality, self.embedding_model)
+        return digest_of(*(text.encode() for text in said), seen)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

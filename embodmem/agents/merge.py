@@ -19,7 +19,7 @@ from embodmem.spatial.octree.fuse import fused
 from embodmem.spatial.scene.adopt import adopt
 
 _KINDS = ("event", "keyframe", "experience")
-_SIDES = ("keyframe", "keyframe_surface", "keyframe_depth", "experience_term")
+_SIDES = ("keyframe", "keyframe_surface", "keyframe_depth", "experience_term", "event_content", "given_vector")
 _CHUNK = 500
 
 

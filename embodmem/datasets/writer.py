@@ -129,6 +129,7 @@ class FolderWriter:
             fields["detections"] = [self._detection(n, detection) for n, detection in enumerate(percept.detections)]
         if percept.embedding is not None:
             fields["embedding"] = percept.embedding.tolist()
+            fields["embedding_model"] = percept.embedding_model
         fields |= {key: getattr(percept, key) for key in ("caption", "agent") if getattr(percept, key)}
         return fields
 
@@ -184,4 +185,7 @@ def _event(event: Event) -> dict[str, Any]:
         fields["objects"] = list(event.objects)
     if event.reward is not None:
         fields["reward"] = float(event.reward)
-    return fields | {key: getattr(event, key) for key in ("outcome", "source", "agent") if getattr(event, key)}
+    if event.embedding is not None:
+        fields["embedding"] = event.embedding.tolist()
+    texts = ("outcome", "action", "modality", "embedding_model", "source", "agent")
+    return fields | {key: getattr(event, key) for key in texts if getattr(event, key)}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import io
+import sqlite3
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.config import EpisodicConfig
+from embodmem.episodic.event import digest_number, record_of
 from embodmem.episodic.reads import EpisodicReads
 from embodmem.errors import InvalidInput
 from embodmem.geometry import Pose
@@ -54,6 +56,7 @@ class EpisodicMemory(EpisodicReads):
     """
 
     kinds: ClassVar[tuple[str, ...]] = ("keyframe", "event")
+    tables: ClassVar[tuple[str, ...]] = ("event_content", "given_vector")
 
     def __init__(self, records: Records, config: EpisodicConfig | None = None, jpeg_quality: int = 85) -> None:
         super().__init__(records)
@@ -142,7 +145,7 @@ class EpisodicMemory(EpisodicReads):
             evidence=[row_id(record_id) for record_id in ids],
         )
         with self.store.transaction() as db:
-            number = self.records.add(record)
+            number = self._add(db, record, percept.embedding, percept.embedding_model)
             pose = np.ascontiguousarray(percept.T_world_sensor).tobytes()
             db.execute("INSERT INTO keyframe VALUES (?, ?, ?)", (number, pose, jpeg))
         self._last[percept.agent] = (percept.stamp_ns, percept.T_world_sensor)
@@ -166,31 +169,50 @@ class EpisodicMemory(EpisodicReads):
         Returns:
             Its row id.
         """
-        T = event.T_world_body
-        if position is None and T is not None:
-            position = T[:3, 3]
-        data: dict[str, Any] = {"objects": list(event.objects), "outcome": event.outcome}
-        if event.reward is not None:
-            data["reward"] = event.reward
-        if T is not None:
-            data["T_world_body"] = T.tolist()
-        if place:
-            data["place"] = place
-        return self.records.add(
-            Record(
-                kind="event",
-                subkind=event.kind,
-                first_ns=event.stamp_ns,
-                last_ns=event.stamp_ns if event.until_ns is None else event.until_ns,
-                text=event.text,
-                agent=event.agent,
-                source=event.source,
-                position=position,
-                tags=(*event.objects, place),
-                evidence=evidence,
-                data=data,
-            )
+        record = record_of(event, place, evidence, position)
+        with self.store.transaction() as db:
+            number = self._add(db, record, event.embedding, event.embedding_model)
+            row = (number, digest_number(event.content_hash), event.action.lower(), event.modality.lower())
+            db.execute("INSERT INTO event_content VALUES (?, ?, ?, ?)", row)
+        return number
+
+    def _add(self, db: sqlite3.Connection, record: Record, vector: NDArray[np.float32] | None, model: str) -> int:
+        """Keep a record and, if there is one, the vector (D,) that it came with."""
+        if vector is None:
+            return self.records.add(record)
+        model = self.records.given.check(db, vector, model, record.kind)
+        record.data = {**record.data, "embedding_model": model, "embedding_dim": len(vector)}
+        number = self.records.add(record)
+        self.records.given.put(db, number, model, vector)
+        return number
+
+    def embedding_of(self, record_id: str) -> tuple[str, NDArray[np.float32]] | None:
+        """Model and vector (D,) that an event or a view was written with; None when it came without.
+
+        Raises:
+            InvalidInput: There is no such record.
+        """
+        number = row_id(self.records.get_id(record_id).id)
+        with self.store.read() as db:
+            return self.records.given.of(db, number)
+
+    def same_content(self, content_hash: str) -> list[Recall]:
+        """Events that say the same (`Event.content_hash`), earliest first.
+
+        Raises:
+            InvalidInput: It is no content hash.
+        """
+        try:
+            digest = digest_number(content_hash)
+        except ValueError:
+            raise InvalidInput(f"content_hash: wanted one of an event, in hex, got {content_hash!r}") from None
+        sql = (
+            "SELECT r.id FROM event_content c JOIN record r ON r.id = c.id WHERE c.digest = ? AND r.live "
+            "ORDER BY r.first_ns, r.id"
         )
+        with self.store.read() as db:
+            found = self.records.get([row[0] for row in db.execute(sql, (digest,))])
+        return [item for item in found if item.data.get("content_hash") == content_hash]
 
     def get_keyframe(self, record_id: str) -> Keyframe:
         """The stored view of an id such as "keyframe:7".

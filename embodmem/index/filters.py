@@ -39,7 +39,8 @@ def is_open(query: Query) -> bool:
     """
     begin, end = query.between_ns or (None, None)
     unset = (query.text, query.radius_m, query.within, begin, end, query.agent, query.place, query.as_of_ns)
-    return all(value is None for value in unset) and not (query.kinds or query.labels or query.ids or query.sources)
+    named = (query.kinds, query.labels, query.ids, query.sources, query.action, query.modality)
+    return all(value is None for value in unset) and not any(named)
 
 
 def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[Any]]:
@@ -77,6 +78,10 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
     if query.place is not None:
         terms.append("id IN (SELECT id FROM record_tag WHERE tag = ?)")
         values.append(query.place.lower())
+    for column, wanted in (("action", query.action), ("modality", query.modality)):
+        if wanted:  # said twice, since the index is of what is not empty
+            terms.append(f"id IN (SELECT id FROM event_content WHERE {column} = ? AND {column} != '')")
+            values.append(wanted.lower())
     if query.sources:
         terms.append(one_of("source", query.sources))
     if query.agent is not None:
@@ -164,7 +169,9 @@ def _touches(box: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArra
     return keep
 
 
-_IN_RAM = ("text", "embedding", "near", "radius_m", "within", "between_ns", "kinds", "labels", "agent", "sources") + (
+_IN_RAM = ("text", "embedding", "embedding_model", "near", "radius_m", "within", "between_ns", "kinds", "labels") + (
+    "agent",
+    "sources",
     "min_gap_s",
     "diversity",
 )

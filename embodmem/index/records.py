@@ -213,10 +213,12 @@ class Records(Search):
     def _encode_pending(self, db: sqlite3.Connection) -> None:
         if not self._to_encode:
             return
-        numbers = list(self._to_encode)
+        given = self.given.own(db, list(self._to_encode))
+        db.executemany(_PUT_VECTOR, given.items())
+        numbers = [number for number in self._to_encode if number not in given]
         if self.encoder is None:  # an encoder fills in what is missing when it is there again
             db.executemany("DELETE FROM record_vector WHERE id = ?", [(number,) for number in numbers])
-        else:
+        elif numbers:
             vectors = self.encode([self._to_encode[number] for number in numbers])
             db.executemany(_PUT_VECTOR, zip(numbers, (vector.tobytes() for vector in vectors), strict=True))
         self._to_encode.clear()

@@ -16,13 +16,14 @@ from embodmem.config_recall import RecallConfig
 from embodmem.errors import InvalidInput
 from embodmem.index.context import stretches
 from embodmem.index.filters import is_open, matching, row_id
+from embodmem.index.given import GivenVectors
 from embodmem.index.hydrate import hydrate
 from embodmem.index.late import Late, WordEncoder
 from embodmem.index.lexical import Lexical, rarity, terms_of, texts_of
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.ranking import fuse
-from embodmem.index.vectors import Vectors
+from embodmem.index.vectors import NO_VECTOR, Vectors
 from embodmem.index.words import match_expression, parts_of
 from embodmem.store import Store
 from embodmem.types import Encoder, Query, Recall
@@ -48,6 +49,7 @@ class Search:
         dim = 0 if encoder is None else encoder.dim
         self.mirror = Mirror(store, dim)
         self._vectors = Vectors(self.mirror, dim)
+        self.given = GivenVectors(encoder)
         self._held: dict[str, NDArray[np.float32]] = {}
         self._held_lock = threading.Lock()
         self._lexical = Lexical()
@@ -117,6 +119,10 @@ class Search:
 
     def _by_meaning(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> list[Recall]:
         """One channel alone: its k best are the answer."""
+        if query.embedding is not None and not self.given.is_own(query.embedding_model):
+            seen = self.given.scores(db, ids, query.embedding, query.embedding_model)
+            like = _best(ids, seen, seen > NO_VECTOR, k)
+            return hydrate(db, list(like), like, {number: {"meaning": score} for number, score in like.items()})
         if self.encoder is None:
             return []
         like = self._vectors.best(db, ids, self._part_vectors(query, ())[0], k, self.encoder.min_score)
@@ -134,17 +140,24 @@ class Search:
     ) -> Pool:
         """What answers may come from, scored by every channel."""
         parts = parts_of(query.text)
-        vectors = self._part_vectors(query, parts)
+        foreign = query.embedding is not None and not self.given.is_own(query.embedding_model)
+        vectors = np.empty((0, 0), np.float32) if foreign else self._part_vectors(query, parts)
         chosen = [np.fromiter(self._by_words(db, part, ids, depth), np.int64) for part in parts]
         if self.encoder is not None:
             found = [self._vectors.best(db, ids, vector, depth, self.encoder.min_score) for vector in vectors]
             chosen += [np.fromiter(like, np.int64) for like in found]
-        if query.near is not None and query.text is None and not len(vectors):
+        seen = None
+        if foreign and query.embedding is not None:
+            seen = self.given.scores(db, ids, query.embedding, query.embedding_model)
+            chosen.append(np.array(list(_best(ids, seen, seen > NO_VECTOR, depth)), np.int64))
+        if query.near is not None and query.text is None and not len(vectors) and seen is None:
             chosen.append(np.array(list(_best(ids, -distance, ~np.isnan(distance), depth)), np.int64))
         pool = Pool(np.unique(np.concatenate([*chosen, np.empty(0, np.int64)])))
         place = np.searchsorted(ids, pool.ids)
         if len(vectors):
             pool.meaning = np.array([self._vectors.scores(db, pool.ids, vector) for vector in vectors], np.float64)
+        if seen is not None:
+            pool.meaning = seen[place][None]
         if query.near is not None:  # nearness orders what the words chose; it brings in nothing of its own
             pool.distance = distance[place]
         if parts and len(pool.ids):

@@ -21,9 +21,9 @@ class _Run:
 class SensoryFilter:
     """Lets an event pass when it is new, and counts it when it only goes on (LightMem, Fang et al., 2025, stage 1).
 
-    An event goes on a run when its agent, kind, words, objects, outcome and source are those of an event of at most
-    `repeat_s` before. The record of the run then says until when it lasted, and of how many events it is. What was
-    counted is written by `flush`; a process that is killed loses what was counted since.
+    An event goes on a run when its agent, objects, source and all that it says (`Event.content_hash`) are those of an
+    event of at most `repeat_s` before. The record of the run then says until when it lasted, and of how many events it
+    is. What was counted is written by `flush`; a process that is killed loses what was counted since.
 
     Args:
         store: Of the memory.
@@ -46,7 +46,7 @@ class SensoryFilter:
         """Whether an event is to be stored; one that is not has been counted."""
         if not self._pause_ns or event.reward is not None:
             return True
-        key = (event.agent, event.kind, event.text, event.objects, event.outcome, event.source)
+        key = (event.agent, event.kind, event.text, event.objects, event.source, event.content_hash)
         run = self._runs.get(key)
         if run is not None and 0 <= event.stamp_ns - run.last_ns <= self._pause_ns:
             run.last_ns, run.count = max(run.last_ns, event.until_ns or event.stamp_ns), run.count + 1

@@ -16,6 +16,9 @@ _FADING = "('event', 'keyframe', 'item')"
 _RECORD_BYTES = 400
 """About what a record takes in the file beside its texts, its vector and its picture: rows of indexes."""
 
+_WORD_PAGES = 1000
+"""Pages of the word index that are merged, at most, before anything goes for its bytes."""
+
 
 class Forgetting:
     """Chooses what to forget; pins stay.
@@ -99,6 +102,11 @@ class Forgetting:
         """
         budget = int(self.config.budget_mib * 2**20)
         excess = self.used_bytes() - budget if budget else 0
+        if excess <= 0:
+            return 0, True
+        with self.store.transaction() as db:  # what was removed stands in the word index until its parts are merged
+            db.execute("INSERT INTO record_words (record_words, rank) VALUES ('merge', ?)", (-_WORD_PAGES,))
+        excess = self.used_bytes() - budget
         if excess <= 0:
             return 0, True
         # What is out of recall already goes first; it is only kept to be taken back.

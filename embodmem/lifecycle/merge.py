@@ -12,6 +12,7 @@ import numpy as np
 
 from embodmem.config import LifecycleConfig
 from embodmem.index import Record, Records
+from embodmem.index.given import carry_over
 from embodmem.index.words import words
 from embodmem.lifecycle.changes import Changes
 
@@ -151,6 +152,7 @@ class Merging:
                     data=data,
                 )
             )
+            carry_over(db, first.id, made)
             why = f"{len(group)} events say the same within {self.config.merge_pause_s:g} s of each other"
             self.changes.note(now_ns, "merge", why, parts, made)
         return len(group) - 1

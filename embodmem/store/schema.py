@@ -281,6 +281,21 @@ ALTER TABLE keyframe_depth ADD COLUMN segmentation BLOB;
 ALTER TABLE keyframe_depth ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';    -- JSON: texts of the numbers from 1 on
 """
 
+_CONTENTS = """
+CREATE TABLE event_content (
+    id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    digest INTEGER NOT NULL,            -- the first 64 bits of an event's content_hash
+    action TEXT NOT NULL, modality TEXT NOT NULL    -- in lower case
+);
+CREATE INDEX event_content_digest ON event_content (digest);
+CREATE INDEX event_content_action ON event_content (action) WHERE action != '';
+CREATE INDEX event_content_modality ON event_content (modality) WHERE modality != '';
+-- Vectors that came with what was written. Those of the encoder's own model stand in record_vector as well.
+CREATE TABLE given_vector (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    model TEXT NOT NULL, embedding BLOB NOT NULL);  -- float32, unit norm
+CREATE INDEX given_vector_model ON given_vector (model, id);
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -294,6 +309,7 @@ STEPS: tuple[str, ...] = (
     _VECTORS,
     _LIFE,
     _SEGMENTATIONS,
+    _CONTENTS,
 )
 """Step i leads from version i to version i + 1."""
 

@@ -166,6 +166,7 @@ def test_an_event_comes_back_whole(memory: EpisodicMemory) -> None:
         "outcome": "done",
         "source": "robot",
         "reward": 1.5,
+        "content_hash": event.content_hash,
     }
     for query in (Query(kinds=("pick",)), Query(kinds=("event",)), Query(labels=("tray",)), Query(agent="ann")):
         assert [r.id for r in memory.recall(query)] == [item.id]
