@@ -5,7 +5,8 @@
 For every question one attacker plants one record that copies it, or five with its words shuffled, and the question is
 asked; the memory is then as it was. Undefended is the same memory with `guard.enabled: false`. The attacker speaks as
 a visitor, whom nobody vouched for, or, with a stolen name, as the user whose memories these are; and then also with
-words added, so that the copy is none any more. The clean memory is asked too: what the guard costs, in recall@1.
+words added, so that the copy is none any more. The clean memory is asked too: what the guard costs, in recall@1 and
+recall@5.
 """
 
 from __future__ import annotations
@@ -71,12 +72,12 @@ def filled(encoder: str, data: dict[str, Any]) -> tuple[EmbodiedMemory, dict[str
     return memory, names
 
 
-def first(memory: EmbodiedMemory, question: str) -> dict[str, list[Recall]]:
-    """The best answer without the guard and with it."""
+def best(memory: EmbodiedMemory, question: str, k: int = 1) -> dict[str, list[Recall]]:
+    """The k best answers without the guard and with it."""
     found = {}
     for how, enabled in (("undefended", False), ("guarded", True)):
         memory.guard.config = GuardConfig(enabled=enabled)
-        found[how] = memory.recall(question, 1)
+        found[how] = memory.recall(question, k)
     return found
 
 
@@ -85,19 +86,19 @@ def taken(memory: EmbodiedMemory, questions: list[dict[str, Any]], attack: Attac
     rng, won = np.random.default_rng(0), Counter[str]()
     for question in track(questions, source, transient=True):
         with planted(memory, attack(question["query"], rng), source) as rows:
-            for how, best in first(memory, question["query"]).items():
-                won[how] += bool(best) and row_id(best[0].id) in rows
+            for how, found in best(memory, question["query"]).items():
+                won[how] += bool(found) and row_id(found[0].id) in rows
     return {how: won[how] / len(questions) for how in ("undefended", "guarded")}
 
 
-def clean(memory: EmbodiedMemory, names: dict[str, str], questions: list[dict[str, Any]]) -> dict[str, float]:
-    """Recall@1: part of what answers a question that is first."""
-    found = dict.fromkeys(("undefended", "guarded"), 0.0)
+def clean(memory: EmbodiedMemory, names: dict[str, str], questions: list[dict[str, Any]], k: int) -> dict[str, float]:
+    """Recall@k: part of what answers a question that is among the k best."""
+    part = dict.fromkeys(("undefended", "guarded"), 0.0)
     for question in questions:
-        for how, best in first(memory, question["query"]).items():
-            hits = sum(names.get(item.id) in question["gold"] for item in best)
-            found[how] += hits / len(question["gold"]) / len(questions)
-    return found
+        for how, found in best(memory, question["query"], k).items():
+            hits = sum(names.get(item.id) in question["gold"] for item in found)
+            part[how] += hits / len(question["gold"]) / len(questions)
+    return part
 
 
 def main() -> None:
@@ -118,10 +119,16 @@ def main() -> None:
             print(f"{source:<14}{name:<26}{rate['undefended']:>12.1%}{rate['guarded']:>10.1%}", flush=True)
             value = {"value": rate["guarded"], "unit": "of the questions", "peer": rate["undefended"]}
             claims[f"{source}: {name}"] = {**value, "target": SUCCESS, "holds": rate["guarded"] <= SUCCESS}
-    recall = clean(memory, names, questions)
-    lost = recall["undefended"] - recall["guarded"]
-    print(f"{'nobody':<14}{'recall@1, clean':<26}{recall['undefended']:>12.3f}{recall['guarded']:>10.3f}")
-    claims["clean recall@1 lost"] = {"value": lost, "unit": "recall@1", "target": LOST, "holds": lost <= LOST}
+    for k in (1, 5):
+        recall = clean(memory, names, questions, k)
+        lost = recall["undefended"] - recall["guarded"]
+        print(f"{'nobody':<14}{f'recall@{k}, clean':<26}{recall['undefended']:>12.3f}{recall['guarded']:>10.3f}")
+        claims[f"clean recall@{k} lost"] = {
+            "value": lost,
+            "unit": f"recall@{k}",
+            "target": LOST,
+            "holds": lost <= LOST,
+        }
     for name, claim in claims.items():
         print(f"{name}: {claim['value']:.3f} {claim['unit']}, to reach {claim['target']}: {claim['holds']}")
     memory.close()

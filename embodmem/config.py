@@ -257,15 +257,22 @@ class GuardConfig:
     """What localisation may jump, metres."""
     check_map: bool = False
     """Whether a body can stand where the map is occupied: if set, it cannot."""
+    check_detections: bool = False
+    """Keep apart detections behind what the map holds for occupied, in space that it knows to be free, or too large."""
+    size_factor: float = 4.0
+    """A detection so many times larger than the largest known thing of its label is too large. 0: none is."""
 
     def __post_init__(self) -> None:
         shares = (self.proven_trust, self.quarantine_below, self.alike, self.echo_new)
         if not all(0.0 <= share <= 1.0 for share in shares):
             raise ConfigError(f"guard: wanted proven_trust, quarantine_below, alike and echo_new in 0..1, got {shares}")
-        if min(self.quorum, self.max_per_source, self.echo_words) < 1 or min(self.max_speed_m_s, self.slack_m) < 0:
+        if min(self.quorum, self.max_per_source, self.echo_words) < 1 or not all(
+            0.0 <= limit < math.inf for limit in (self.max_speed_m_s, self.slack_m, self.size_factor)
+        ):
             raise ConfigError(
-                "guard: wanted quorum, max_per_source and echo_words >= 1, max_speed_m_s and slack_m >= 0, got "
-                f"{self.quorum}, {self.max_per_source}, {self.echo_words}, {self.max_speed_m_s}, {self.slack_m}"
+                "guard: wanted quorum, max_per_source and echo_words >= 1, max_speed_m_s, slack_m and size_factor "
+                f">= 0, got {self.quorum}, {self.max_per_source}, {self.echo_words}, {self.max_speed_m_s}, "
+                f"{self.slack_m}, {self.size_factor}"
             )
 
 

@@ -85,7 +85,7 @@ class EmbodiedMemory:
             self.semantic = SemanticMemory(self.records, self.config.semantic)
             self.working = WorkingMemory(self.records, self.config.working)
             self.procedural = ProceduralMemory(self.records, self.config.procedural)
-            self.guard = Guard(self.records, self.spatial, self.config.guard)
+            self.guard = Guard(self.records, self.spatial, self.scene, self.config.guard)
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()
@@ -148,6 +148,10 @@ class EmbodiedMemory:
                     if objection:
                         self._keep_apart(experience, objection)
                     elif isinstance(experience, Percept):
+                        if self.config.guard.check_detections:
+                            for job in pending:  # what is examined is held against a map that holds all before it
+                                job.result()
+                            experience = self.guard.examine(experience)
                         pending.append(self._mapper.submit(self.spatial.integrate, experience))
                         made.extend(self._write_percept(experience))
                     else:

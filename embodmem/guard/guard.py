@@ -5,18 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from embodmem.checks import check_stamp
 from embodmem.config import GuardConfig
 from embodmem.errors import InvalidInput
 from embodmem.guard.order import guarded, is_alike, stems
+from embodmem.guard.seen import Doubt, Sightings, without
 from embodmem.guard.sensed import Plausibility
 from embodmem.guard.trust import Trust
-from embodmem.index import Records
+from embodmem.index import Record, Records
 from embodmem.index.filters import row_id
 from embodmem.spatial.memory import SpatialMemory
+from embodmem.spatial.scene.memory import SceneMemory
 from embodmem.types import Event, Percept, Query, Recall
 
 _ALIKE_LOOKED_AT = 8
+_DOUBTS_HELD = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,16 +46,20 @@ class Guard:
     Args:
         records: Of the memory.
         spatial: Its map.
+        scene: Its objects.
         config: The rules.
 
     Attributes:
         trust: The standing of each source.
     """
 
-    def __init__(self, records: Records, spatial: SpatialMemory, config: GuardConfig) -> None:
-        self.records, self.config = records, config
+    def __init__(self, records: Records, spatial: SpatialMemory, scene: SceneMemory, config: GuardConfig) -> None:
+        self.records, self.scene, self.config = records, scene, config
         self.trust = Trust(records.store, config)
         self._plausible = Plausibility(spatial, config)
+        self._sightings = Sightings(spatial, scene.config, config)
+        self._doubted: dict[str, list[NDArray[np.float64]]] = {}  # label -> where it was doubted already
+        records.store.after_rollback.append(self._doubted.clear)
 
     def objection(self, experience: Percept | Event) -> str:
         """Why an experience is to be kept apart; "" when it may be taken up."""
@@ -62,6 +72,40 @@ class Guard:
         else:
             pose = experience.T_world_sensor
         return self._plausible.objection(experience.agent, experience.stamp_ns, pose)
+
+    def examine(self, percept: Percept) -> Percept:
+        """A percept without the detections that the map, or the size of their like, contradicts: these are kept apart.
+
+        One of each label and place is kept, not each look at it. The map must not hold the percept yet.
+        """
+        if not (self.config.enabled and self.config.check_detections):
+            return percept
+        sizes_m: dict[str, float] = {}
+        for node in self.scene.graph.nodes(absent=True):
+            sizes_m[node.label] = max(node.size, sizes_m.get(node.label, 0.0))
+        doubts = self._sightings.doubts(percept, sizes_m)
+        for doubt in doubts:
+            self._keep_doubt(doubt, percept)
+        return without(percept, doubts)
+
+    def _keep_doubt(self, doubt: Doubt, percept: Percept) -> None:
+        seen, places = doubt.seen, self._doubted.setdefault(doubt.seen.label, [])
+        if any(np.linalg.norm(place - seen.position) <= self.config.slack_m for place in places):
+            return
+        places.append(seen.position)
+        del places[:-_DOUBTS_HELD]
+        record = Record(
+            kind="event",
+            subkind="detection",
+            agent=percept.agent,
+            first_ns=percept.stamp_ns,
+            last_ns=percept.stamp_ns,
+            text=f"a detector saw a {seen.label}",
+            position=seen.position,
+            tags=(seen.label,),
+            data={"score": seen.score, "objects": [seen.label], "camera": seen.camera.tolist()},
+        )
+        self.keep_apart(self.records.add(record), percept.stamp_ns, doubt.reason)
 
     def repeated(self, event: Event) -> int | None:
         """Row id of the record that a derived event says again: what was recalled is never stored as new.

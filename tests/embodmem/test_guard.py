@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embodmem import EmbodiedMemory, Event, Percept, PinholeCamera, Query, Recall
+from embodmem import Detection, EmbodiedMemory, Event, Percept, PinholeCamera, Query, Recall
 from embodmem.config import Config, GuardConfig, SpatialConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.errors import ConfigError, InvalidInput, StoreError
@@ -250,6 +250,66 @@ def test_nobody_stands_in_a_wall() -> None:
         memory.write(told(6, "in the room", T_world_body=at(0.0, 0.0, 0.4)))
         (apart,) = memory.guard.quarantined()
         assert apart.item.text == "in the wall" and "occupied" in apart.reason
+
+
+CAMERA = PinholeCamera(width=64, height=48, fx=60.0, fy=60.0, cx=31.5, cy=23.5)
+BOX = np.array([26.0, 18.0, 38.0, 30.0])
+
+
+def look(stamp: int, label: str = "", patch_m: float = 2.0) -> Percept:
+    """At a wall 2 m away, with something in the middle at another depth."""
+    depth = np.full(CAMERA.shape, 2.0, np.float32)
+    depth[18:30, 26:38] = patch_m
+    found = (Detection(label=label, box=BOX),) if label else ()
+    rgb = np.full((*CAMERA.shape, 3), 90, np.uint8)
+    return Percept(stamp_ns=stamp, T_world_sensor=at(0.0), camera=CAMERA, depth=depth, rgb=rgb, detections=found)
+
+
+@pytest.mark.parametrize(("patch_m", "reason"), [(1.0, "knows to be free"), (3.5, "holds for occupied at")])
+def test_what_cannot_be_where_it_is_detected_is_kept_apart(patch_m: float, reason: str) -> None:
+    with made(check_detections=True) as memory:
+        memory.write_batch(look(stamp) for stamp in range(5))
+        memory.write_batch([look(5, "drone", patch_m), look(6)])  # the second look mends what the first did to the map
+        memory.write(look(7, "drone", patch_m))
+        (apart,) = memory.guard.quarantined()  # one, not one for each look
+        assert reason in apart.reason and apart.item.text == "a detector saw a drone"
+        assert memory.scene.graph.nodes(tentative=True) == [] and memory.semantic.facts() == []
+        assert not any("drone" in item.text for item in (*memory.recall("drone"), *memory.episodic.timeline()))
+        memory.guard.release(apart.item.id)
+        assert memory.recall("drone")[0].id == apart.item.id
+    with made() as memory:  # the setting is off from the start
+        memory.write_batch(look(stamp) for stamp in range(5))
+        memory.write(look(5, "drone", patch_m))
+        assert len(memory.scene.graph.nodes(tentative=True)) == 1
+
+
+def test_what_was_laid_into_free_space_is_believed_when_the_map_has_seen_it_too() -> None:
+    with made(check_detections=True) as memory:
+        memory.write_batch(look(stamp) for stamp in range(5))
+        memory.write_batch(look(stamp, "box", 1.0) for stamp in range(5, 15))
+        (item,) = memory.scene.objects()
+        assert item.label == "box" and len(memory.guard.quarantined()) == 1
+
+
+def test_what_is_far_larger_than_its_like_is_kept_apart() -> None:
+    with made(check_detections=True) as memory:
+        memory.write_batch(look(stamp, "mug", 1.0) for stamp in range(5))
+        assert [item.label for item in memory.scene.objects()] == ["mug"]
+        whole = replace(look(5), detections=(Detection(label="mug", box=np.array([2.0, 2.0, 62.0, 46.0])),))
+        memory.write(replace(whole, depth=np.full(CAMERA.shape, 2.0, np.float32)))
+        (apart,) = memory.guard.quarantined()
+        assert "wanted at most" in apart.reason and len(memory.scene.graph.nodes(tentative=True)) == 1
+
+
+def test_a_write_that_fails_forgets_what_it_doubted() -> None:
+    with made(check_detections=True) as memory:
+        memory.write_batch(look(stamp) for stamp in range(5))
+        with pytest.raises(StoreError, match="stopped"), memory.store.transaction():
+            memory.write(look(5, "drone", 1.0))
+            raise StoreError("stopped")
+        assert memory.guard.quarantined() == []
+        memory.write(look(6, "drone", 1.0))
+        assert len(memory.guard.quarantined()) == 1
 
 
 def test_what_was_recalled_is_not_stored_again(memory: EmbodiedMemory) -> None:
