@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
+from embodmem_policies.recurrence import is_plain, launch
 from embodmem_policies.scan import chunks, run_scan
 
 
@@ -116,7 +117,10 @@ class _Oscillators(torch.autograd.Function):
         for at in chunks(s):
             inputs, parts = x[at].flatten(0, 1), s[at].view(-1, 2 * n)
             torch.mm(inputs, read_in.t(), out=parts)
-            run_scan(rotation, numbers[at], carry, start[at], out=numbers[at])
+            if is_plain(numbers, rotation, carry, start):
+                launch("turn", numbers[at], numbers[at], rotation, carry, start[at])
+            else:
+                run_scan(rotation, numbers[at], carry, start[at], out=numbers[at])
             carry = numbers[at.stop - 1]
             torch.addmm(bias, parts, read_out.t(), out=y[at].view(-1, len(bias))).addmm_(inputs, skip.t())
         ctx.save_for_backward(x, read_in, rotation, read_out, skip, initial, start, s)
@@ -131,17 +135,14 @@ class _Oscillators(torch.autograd.Function):
         d_in, d_out, d_skip, d_bias = (torch.zeros_like(w) for w in (read_in, read_out, skip, read_out[:, 0]))
         d_rotation = torch.zeros_like(rotation)
         d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
-        carry = torch.view_as_complex(d_last.contiguous()).conj()
+        carry = torch.view_as_complex(d_last.contiguous()).conj().resolve_conj()
         for at in reversed(chunks(s)):
             inputs, parts, dy_at = x[at].flatten(0, 1), s[at].view(-1, len(sign)), dy[at].flatten(0, 1)
             flat = torch.mm(dy_at, out)
             g = torch.view_as_complex(flat.view(*s[at].shape))
-            g[-1] += carry
-            if len(g) > 1:
-                run_scan(rotation, g[:-1], g[-1], start[at][1:], reverse=True, out=g[:-1])
             before = s[at.start - 1] if at.start else initial
-            carry = _hand_back(g, torch.view_as_complex(s[at]), torch.view_as_complex(before), start[at], d_rotation)
-            carry = carry * rotation
+            numbers = torch.view_as_complex(s[at]), torch.view_as_complex(before)
+            carry = _chunk_backward(g, *numbers, rotation, start[at], carry, d_rotation)
             d_in.addmm_(flat.t(), inputs)
             d_out.addmm_(dy_at.t(), parts)
             d_skip.addmm_(dy_at.t(), inputs)
@@ -150,6 +151,34 @@ class _Oscillators(torch.autograd.Function):
                 torch.mm(flat, into, out=d_x[at].view(len(flat), -1)).addmm_(dy_at, skip)
         d_initial = torch.view_as_real(carry.conj().resolve_conj())
         return d_x, d_in * sign[:, None], d_rotation.conj(), d_out, d_bias, d_skip, d_initial, None
+
+
+def _chunk_backward(
+    g: Tensor, s: Tensor, before: Tensor, rotation: Tensor, start: Tensor, carry: Tensor, d_rotation: Tensor
+) -> Tensor:
+    """The way back through a chunk of C steps, on conjugates.
+
+    Args:
+        g: (C, B, n) the gradient by s from its readers; becomes the whole of it.
+        s: (C, B, n) the results of the chunk.
+        before: (B, n) s before the chunk.
+        rotation: (n,).
+        start: (C, B).
+        carry: (B, n) the gradient by the last s of the chunk from what comes after it.
+        d_rotation: (n,); this chunk's part is added.
+
+    Returns:
+        The gradient by `before` (B, n).
+    """
+    if is_plain(g, s, before, rotation, start, carry):
+        carry, sums = carry.clone(), torch.zeros_like(before)
+        launch("turn_back", g, g, s, rotation, before, start, carry, sums)
+        d_rotation += sums.sum(0)
+        return carry
+    g[-1] += carry
+    if len(g) > 1:
+        run_scan(rotation, g[:-1], g[-1], start[1:], reverse=True, out=g[:-1])
+    return _hand_back(g, s, before, start, d_rotation) * rotation
 
 
 def _hand_back(g: Tensor, s: Tensor, before: Tensor, start: Tensor, d_rotation: Tensor) -> Tensor:

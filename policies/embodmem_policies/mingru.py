@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
+from embodmem_policies.recurrence import is_plain, launch
 from embodmem_policies.scan import chunks, run_scan
 
 GATE_SPREAD = 4.0
@@ -87,9 +88,7 @@ class _GatedScan(torch.autograd.Function):
             rows = x[at].flatten(0, 1)
             torch.addmm(bias[:n], rows, weight[:n].t(), out=s.flatten(0, 1)).sigmoid_()
             torch.addmm(bias[n:], rows, weight[n:].t(), out=candidate.flatten(0, 1))
-            keep = _keep(s)
-            torch.addcmul(candidate, candidate, keep, value=-1.0, out=out)  # z * candidate
-            run_scan(keep, out, carry, start[at], out=out)
+            _hold(s, candidate, carry, start[at], out)
             carry = out[-1]
         ctx.save_for_backward(x, weight, kept, h, initial, start)
         return h
@@ -109,6 +108,16 @@ class _GatedScan(torch.autograd.Function):
             if d_x is not None:
                 torch.mm(d_projected, weight, out=d_x[at].flatten(0, 1))
         return d_x, d_weight, d_bias, carry, None
+
+
+def _hold(s: Tensor, candidate: Tensor, before: Tensor, start: Tensor, h: Tensor) -> None:
+    """Fill h (C, B, n) from the gate's sigmoid and the candidate (C, B, n), h before (B, n) and starts (C, B)."""
+    if is_plain(s, candidate, before, start, h):
+        launch("hold", h, s, candidate, before, start, h)
+        return
+    keep = _keep(s)
+    torch.addcmul(candidate, candidate, keep, value=-1.0, out=h)  # z * candidate
+    run_scan(keep, h, before, start, out=h)
 
 
 def _keep(s: Tensor) -> Tensor:
@@ -133,6 +142,10 @@ def _chunk_backward(
         The gradient by the projected inputs (C * B, 2 n), the gate's first, and by `before` (B, n).
     """
     (s, candidate), n = kept, h.shape[-1]
+    if is_plain(dh, s, candidate, h, before, start, carry):
+        d_projected, carry = h.new_empty(*h.shape[:-1], 2 * n), carry.clone()
+        launch("hold_back", h, dh, s, candidate, h, before, start, carry, d_projected)
+        return d_projected.flatten(0, 1), carry
     keep, g = _keep(s), torch.empty_like(h)
     torch.add(dh[-1], carry, out=g[-1])
     if len(g) > 1:

@@ -52,11 +52,11 @@ class PPOSettings:
     """What the cell takes besides."""
     hidden: int = 64
     """Width of encoder and cell."""
-    epochs: int = 2
+    epochs: int = 1
     """Passes over a rollout."""
-    minibatches: int = 2
+    minibatches: int = 4
     """Parts of a rollout, by environments."""
-    learning_rate: float = 4e-3
+    learning_rate: float = 6e-3
     """Of Adam, at the beginning."""
     anneal: bool = True
     """Let the learning rate fall to 0 at the end."""
