@@ -19,12 +19,11 @@ from embodmem.episodic import EpisodicMemory
 from embodmem.errors import InvalidInput
 from embodmem.geometry import check_pose
 from embodmem.guard import Guard
-from embodmem.index import Records, fuse
-from embodmem.index.choose import spread
+from embodmem.index import Records
 from embodmem.index.filters import is_open, row_id
-from embodmem.index.memory import as_query
 from embodmem.noticed import Noticed
 from embodmem.procedural import ProceduralMemory
+from embodmem.recalling import Recaller
 from embodmem.semantic import SemanticMemory
 from embodmem.spatial.closure import Closure, LoopClosure, Shown
 from embodmem.spatial.memory import SpatialMemory
@@ -86,6 +85,9 @@ class EmbodiedMemory:
             self.working = WorkingMemory(self.records, self.config.working)
             self.procedural = ProceduralMemory(self.records, self.config.procedural)
             self.guard = Guard(self.records, self.spatial, self.scene, self.config.guard)
+            memories = ("scene", "episodic", "semantic", "procedural", "working")
+            kinds = {name: getattr(self, name).kinds for name in memories}
+            self._recaller = Recaller(self.records, self.spatial, self.guard, kinds)
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()
@@ -221,36 +223,7 @@ class EmbodiedMemory:
         channels of which memory chose an answer. The map takes part only when the query's kinds name "surface". Last,
         `guard` puts what only unproven sources say behind the best answer of a trusted one.
         """
-        if k < 1:
-            raise InvalidInput(f"k: wanted 1 or more, got {k}")
-        query = whole = as_query(query)
-        query = replace(query, min_gap_s=0.0, diversity=0.0)  # these choose among the answers of all
-        if query.text and query.embedding is None and self.records.encoder is not None:
-            query = replace(query, embedding=self.records.encode([query.text])[0])  # once for all memories
-        with self.store.read():  # one snapshot for all, whatever is written meanwhile
-            answers: dict[str, list[Recall]] = {
-                "scene": self.scene.recall(query, max(k, 50)),
-                "episodic": self.episodic.recall(query, max(k, 50)),
-                "semantic": self.semantic.recall(query, max(k, 50)),
-                "procedural": self.procedural.recall(query, max(k, 50)),
-                "working": self.working.recall(query, max(k, 50)),
-            }
-            if "surface" in query.kinds:
-                answers["spatial"] = self.spatial.recall(query, k)
-        found: dict[str, Recall] = {}
-        why: dict[str, dict[str, float]] = {}
-        rankings: dict[str, list[str]] = {}
-        for name, items in answers.items():
-            keys = [item.evidence[0] if name == "working" and item.evidence else item.id for item in items]
-            rankings[name] = [key for key, item in zip(keys, items, strict=True) if key == item.id]
-            for key, item in zip(keys, items, strict=True):
-                if name != "working" or key == item.id:
-                    found.setdefault(key, item)
-                why.setdefault(key, {}).update({f"{name}.{channel}": score for channel, score in item.why.items()})
-        scores = fuse(rankings)
-        best = [key for key in scores if key in found][: max(4 * k, 50)]
-        items = [replace(found[key], score=scores[key], why=why[key]) for key in best]
-        return spread(self.guard.order(items, query), whole, k)
+        return self._recaller.recall(query, k)
 
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
         """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.

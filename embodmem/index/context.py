@@ -12,6 +12,8 @@ import sqlite3
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.index.mirror import Mirror
+
 
 class Stretches:
     """Events of a pool in order of time, in stretches without a long gap.
@@ -36,15 +38,31 @@ class Stretches:
         return around
 
 
-def stretches(db: sqlite3.Connection, ids: NDArray[np.int64], gap_ns: int) -> Stretches:
+def stretches(db: sqlite3.Connection, ids: NDArray[np.int64], gap_ns: int, mirror: Mirror) -> Stretches:
     """The events among the records `ids` (N,), ascending, by time."""
-    sql = (
-        "SELECT id, first_ns, last_ns FROM record WHERE kind = 'event' AND id IN (SELECT value FROM json_each(?)) "
-        "ORDER BY first_ns, id"
-    )
-    rows = np.array(db.execute(sql, (json.dumps(ids.tolist()),)).fetchall(), dtype=np.int64).reshape(-1, 3)
+    at, first, last = _events(db, ids, mirror)
+    order = np.lexsort((at, first))
+    at, first, last = at[order], first[order], last[order]
     # Later than anything before it ended, by more than the gap.
-    ended = np.maximum.accumulate(rows[:, 2])
-    joined = rows[1:, 1] - ended[:-1] <= gap_ns
-    stretch = np.concatenate([[0], np.cumsum(~joined)]) if len(rows) else np.empty(0, np.int64)
-    return Stretches(np.searchsorted(ids, rows[:, 0]), stretch.astype(np.int64), joined)
+    ended = np.maximum.accumulate(last)
+    joined = first[1:] - ended[:-1] <= gap_ns
+    stretch = np.concatenate([[0], np.cumsum(~joined)]) if len(at) else np.empty(0, np.int64)
+    return Stretches(at, stretch.astype(np.int64), joined)
+
+
+def _events(
+    db: sqlite3.Connection, ids: NDArray[np.int64], mirror: Mirror
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Positions (E,) of those that are events, when they began and ended, ns."""
+    with mirror.at(db) as rows:
+        if rows is not None:
+            is_event = np.array([*(group[0] == "event" for group in rows.groups), False])
+            found = rows.find(ids)
+            place = np.flatnonzero(is_event[rows.column("group")[found]] & (found >= 0))
+            return place, rows.column("first")[found[place]], rows.column("last")[found[place]]
+    sql = (
+        "SELECT id, first_ns, last_ns FROM record WHERE +kind = 'event' "
+        "AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
+    )
+    read = np.array(db.execute(sql, (json.dumps(ids.tolist()),)).fetchall(), dtype=np.int64).reshape(-1, 3)
+    return np.searchsorted(ids, read[:, 0]), read[:, 1], read[:, 2]

@@ -81,20 +81,16 @@ class Counts:
         soft = K1 * (1.0 - B + B * self.length / mean)
         return np.asarray(self.frequency * (K1 + 1.0) / (self.frequency + soft[:, None]))
 
+    def of(self, rows: NDArray[np.int64]) -> Counts:
+        """Those of some records."""
+        return Counts(self.frequency[rows], self.length[rows])
+
     def grouped(self, group: NDArray[np.int64]) -> Counts:
         """What `group` (N,) puts together, as one text."""
         groups = int(group.max()) + 1 if len(group) else 0
         frequency = np.zeros((groups, self.frequency.shape[1]))
         np.add.at(frequency, group, self.frequency)
         return Counts(frequency, np.bincount(group, self.length, groups))
-
-
-def rarity(db: sqlite3.Connection, terms: Sequence[str]) -> NDArray[np.float64]:
-    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009), kept above 0."""
-    total = int(db.execute("SELECT count(*) FROM record_words_docsize").fetchone()[0])
-    sql = "SELECT count(*) FROM record_words WHERE record_words MATCH ?"
-    held = np.array([db.execute(sql, (f'"{term}"',)).fetchone()[0] for term in terms], dtype=np.float64)
-    return np.asarray(np.log1p((np.maximum(total - held, 0) + 0.5) / (held + 0.5)))
 
 
 def terms_of(parts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:

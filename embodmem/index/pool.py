@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -76,19 +77,24 @@ class Pool:
         scores[first] = self._fused(parts)[first]
         return scores
 
-    def why(self, i: int, min_cosine: float) -> dict[str, float]:
-        """Channel -> score of the i-th record, for the channels that chose it or moved it up."""
-        found = {}
-        if self.words is not None and (best := float(self.words[:, i].max())) > 0:
-            found["words"] = best
-        if self.meaning is not None and (best := float(self.meaning[:, i].max())) >= min_cosine:
-            found["meaning"] = best
-        if self.distance is not None and not np.isnan(self.distance[i]):
-            found["near"] = float(self.distance[i])
-        if self.context is not None and (best := float(self.context[:, i].max())) > 0:
-            found["context"] = best
-        if self.late is not None and not np.isnan(self.late[0, i]):
-            found["late"] = float(self.late[:, i].max())
+    def whys(self, best: NDArray[np.int64], min_cosine: float) -> list[dict[str, float]]:
+        """For each of some records, by position: channel -> score, for the channels that chose it or moved it up."""
+        channels = (
+            ("words", self.words, 0.0),
+            ("meaning", self.meaning, np.nextafter(min_cosine, -1.0)),
+            ("context", self.context, 0.0),
+            ("late", self.late, -np.inf),
+        )
+        found: list[dict[str, float]] = [{} for _ in best]
+        for name, scores, above in channels:
+            if scores is not None:
+                for why, score in zip(found, scores[:, best].max(axis=0).tolist(), strict=True):
+                    if score > above:  # NaN is not
+                        why[name] = score
+        if self.distance is not None:
+            for why, metres in zip(found, self.distance[best].tolist(), strict=True):
+                if not math.isnan(metres):
+                    why["near"] = metres
         return found
 
     def add_context(self, around: Stretches, counts: Counts, weights: NDArray[np.float64], how: RecallConfig) -> None:

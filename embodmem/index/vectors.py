@@ -51,28 +51,34 @@ class Vectors:
             if rows is not None and not rows.is_exact:
                 ids = self._contenders(rows, ids, query, depth, floor)
                 rows = None
-            scores = self._scores(db, rows, ids, query)
+            scores = self._scores(db, rows, ids, query[None])[0]
         chosen = np.flatnonzero(scores >= floor)
         chosen = chosen[best_first(ids[chosen], scores[chosen], depth)]
         return dict(zip(ids[chosen].tolist(), scores[chosen].tolist(), strict=True))
 
-    def scores(self, db: sqlite3.Connection, ids: NDArray[np.int64], query: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Cosine of each record (N,) with a query of unit norm (dim,); -1 for a record without a vector."""
+    def scores_each(
+        self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """Cosine (V, N) of each record (N,) with queries of unit norm (V, dim); -1 for a record without a vector."""
         with self._mirror.at(db) as rows:
-            return self._scores(db, rows if rows is not None and rows.is_exact else None, ids, query)
+            return self._scores(db, rows if rows is not None and rows.is_exact else None, ids, queries)
 
     def _scores(
-        self, db: sqlite3.Connection, rows: Rows | None, ids: NDArray[np.int64], query: NDArray[np.float32]
+        self, db: sqlite3.Connection, rows: Rows | None, ids: NDArray[np.int64], queries: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        scores = np.full(len(ids), NO_VECTOR, dtype=np.float32)
+        scores = np.full((len(queries), len(ids)), NO_VECTOR, dtype=np.float32)
         if rows is not None:
             at = rows.find(ids)
             there = np.flatnonzero(at >= 0)
             there = there[rows.column("has")[at[there]]]
-            scores[there] = rows.column("exact")[at[there]] @ query
+            part, exact = dense(at[there]), rows.column("exact")
+            if isinstance(part, slice) or 3 * len(part) < rows.n:
+                scores[:, there] = queries @ exact[part].T
+            else:  # a pass over all of them beats a copy of many
+                scores[:, there] = (queries @ exact.T)[:, part]
             return scores
         for part, vectors in self._from_file(db, ids):
-            scores[np.searchsorted(ids, part)] = vectors @ query
+            scores[:, np.searchsorted(ids, part)] = queries @ vectors.T
         return scores
 
     def _from_file(

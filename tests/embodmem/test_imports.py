@@ -25,6 +25,7 @@ FLOORS: tuple[frozenset[str], ...] = (
     frozenset({"store", "index", "encoders"}),
     frozenset({"spatial", "episodic", "semantic", "working", "procedural"}),
     frozenset({"noticed", "guard"}),
+    frozenset({"recalling"}),
     frozenset({"embodied"}),
 )
 SHARED = {("index", "store")}
@@ -116,10 +117,10 @@ def test_the_reader_of_imports_reads(tmp_path: Path) -> None:
         1,
         2,
         3,
-        4,
-        5,
         5,
         6,
+        6,
+        7,
     ]
 
 

@@ -1,0 +1,167 @@
+"""The channels of a query over several memories at once: what each brings in, and what each says of all of it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from embodmem.config_recall import RecallConfig
+from embodmem.errors import InvalidInput
+from embodmem.index.asked import Asked, best, words_of
+from embodmem.index.context import stretches
+from embodmem.index.filters import matching
+from embodmem.index.given import GivenVectors
+from embodmem.index.lexical import Lexical, texts_of
+from embodmem.index.mirror import Mirror
+from embodmem.index.pool import Pool
+from embodmem.index.postings import Postings, presence, rarities
+from embodmem.index.vectors import NO_VECTOR, Vectors
+from embodmem.index.words import Stemmer
+from embodmem.store import Store
+from embodmem.types import Encoder, Query
+
+Passed = tuple[NDArray[np.int64], NDArray[np.float64]]
+"""Row ids (N,), ascending, and metres (N,) from the point of the query, NaN without."""
+
+
+class Channels:
+    """Makes pools of records that may answer.
+
+    Args:
+        store: The memory's file.
+        mirror: The rows in RAM.
+        given: Vectors of other models.
+        encoder: Texts to vectors, or None.
+        encode: Vectors of texts, which may hold those used last.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        mirror: Mirror,
+        given: GivenVectors,
+        encoder: Encoder | None,
+        encode: Callable[[Sequence[str]], NDArray[np.float32]],
+    ) -> None:
+        self._mirror, self._given = mirror, given
+        self._encoder = encoder
+        self._encode = encode
+        self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
+        self.floor = 0.0 if encoder is None else encoder.min_score
+        self._lexical = Lexical()
+        self._stemmer = Stemmer()
+        self._postings = Postings(store)
+
+    def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
+        """Take a query apart.
+
+        Raises:
+            InvalidInput: Its embedding is not as long as this memory's.
+        """
+        parts, terms, has = words_of(query.text, self._stemmer)
+        postings = self._postings.of(db, terms)
+        vectors = self._part_vectors(query, parts)
+        worth = rarities(db, postings) if terms else np.empty(0)
+        return Asked(query=query, parts=parts, vectors=vectors, terms=terms, has=has, postings=postings, worth=worth)
+
+    def _part_vectors(self, query: Query, parts: Sequence[str]) -> NDArray[np.float32]:
+        """(V, dim) vectors to search by: the query's own, or its text's, and those of its further parts.
+
+        None where the query's own is of another model: it is held against vectors of that one alone.
+        """
+        given = query.embedding
+        if self._encoder is None or (given is not None and not self._given.is_own(query.embedding_model)):
+            return np.empty((0, 0), dtype=np.float32)
+        if given is not None and given.shape != (self._encoder.dim,):
+            raise InvalidInput(f"query: wanted an embedding ({self._encoder.dim},), got {given.shape}")
+        if given is None:
+            return self._encode(parts)
+        return np.concatenate([given[None], self._encode(parts[1:])]) if len(parts) > 1 else given[None]
+
+    def passing(self, db: sqlite3.Connection, query: Query, groups: Mapping[str, tuple[str, ...]]) -> dict[str, Passed]:
+        """What passes every filter, of each group of kinds; () is every kind."""
+        begin = None if query.between_ns is None else query.between_ns[0]
+        # With a begin, facts are left to SQL: then what is no fact is asked for apart.
+        if len(groups) > 1 and begin is None:
+            with self._mirror.at(db) as rows:
+                if rows is not None:
+                    kinds = tuple(kind for each in groups.values() for kind in each)
+                    ids, distance = matching(db, query, kinds, mirror=self._mirror)
+                    owner = {kind: i for i, each in enumerate(groups.values()) for kind in each}
+                    of_group = np.array([*(owner.get(group[0], -1) for group in rows.groups), -1])
+                    mine = of_group[rows.column("group")[rows.find(ids)]]
+                    return {name: (ids[mine == i], distance[mine == i]) for i, name in enumerate(groups)}
+        return {name: matching(db, query, kinds, mirror=self._mirror) for name, kinds in groups.items()}
+
+    def pools(
+        self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int, how: RecallConfig
+    ) -> dict[str, Pool]:
+        """What answers may come from, scored by every channel.
+
+        Args:
+            db: From `Store.read`.
+            asked: The query.
+            passed: Group -> what passes its filters; the groups share no record.
+            depth: How many each channel brings in.
+            how: The settings.
+        """
+        other = {name: self._seen(db, asked.query, ids) for name, (ids, _) in passed.items()}
+        chosen = {name: self._first_look(db, asked, *passed[name], other[name], depth) for name in passed}
+        pools = {name: Pool(ids) for name, ids in chosen.items() if len(ids)}
+        if not pools:
+            return {}
+        every = np.sort(np.concatenate([pool.ids for pool in pools.values()]))
+        at = {name: np.searchsorted(every, pool.ids) for name, pool in pools.items()}
+        if len(asked.vectors):
+            meaning = self.vectors.scores_each(db, every, asked.vectors).astype(np.float64)
+            for name, pool in pools.items():
+                pool.meaning = meaning[:, at[name]]
+        for name, pool in pools.items():
+            if (seen := other[name]) is not None:
+                pool.meaning = seen[None, np.searchsorted(passed[name][0], pool.ids)]
+        if asked.query.near is not None:  # nearness orders what the words chose; it brings in nothing of its own
+            for name, pool in pools.items():
+                ids, distance = passed[name]
+                pool.distance = distance[np.searchsorted(ids, pool.ids)]
+        if asked.parts:
+            counts = self._lexical.count(*texts_of(db, every), asked.terms)
+            for name, pool in pools.items():
+                mine = counts.of(at[name])
+                pool.words = asked.weights @ mine.weighed().T
+                around = stretches(db, pool.ids, int(how.episode_gap_s * 1e9), self._mirror)
+                pool.add_context(around, mine, asked.weights, how)
+        return pools
+
+    def _seen(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64]) -> NDArray[np.float64] | None:
+        """Cosine (N,) with a vector of another model than the encoder's; None where the query bears none."""
+        if query.embedding is None or self._given.is_own(query.embedding_model):
+            return None
+        return self._given.scores(db, ids, query.embedding, query.embedding_model)
+
+    def _first_look(
+        self,
+        db: sqlite3.Connection,
+        asked: Asked,
+        ids: NDArray[np.int64],
+        distance: NDArray[np.float64],
+        seen: NDArray[np.float64] | None,
+        depth: int,
+    ) -> NDArray[np.int64]:
+        """(N,) row ids, ascending: the `depth` best of each channel."""
+        there = np.zeros(len(ids), np.bool_)
+        if asked.parts and len(ids):
+            for scores in presence(ids, asked.postings, asked.weights):
+                there[best(scores, depth)] = True
+        for vector in asked.vectors if len(ids) else ():
+            like = self.vectors.best(db, ids, vector, depth, self.floor)
+            there[np.searchsorted(ids, np.fromiter(like, np.int64))] = True
+        if seen is not None:
+            there[best(seen - NO_VECTOR, depth)] = True
+        elif asked.query.near is not None and not asked.parts and not len(asked.vectors):
+            there[np.argsort(distance, kind="stable")[:depth]] = True
+            there &= ~np.isnan(distance)
+        found: NDArray[np.int64] = ids[there]
+        return found
