@@ -12,6 +12,9 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from embodmem.config_agent import LifecycleConfig as LifecycleConfig
 from embodmem.config_agent import ProceduralConfig as ProceduralConfig
 from embodmem.config_agent import WorkingConfig as WorkingConfig
+from embodmem.config_episodic import EpisodicConfig as EpisodicConfig
+from embodmem.config_episodic import SegmentConfig as SegmentConfig
+from embodmem.config_episodic import SummaryConfig as SummaryConfig
 from embodmem.config_recall import RecallConfig as RecallConfig
 from embodmem.config_semantic import RelationRule as RelationRule
 from embodmem.config_semantic import RoutineConfig as RoutineConfig
@@ -190,20 +193,6 @@ class SceneConfig:
         for name in ("min_sightings", "max_views", "tentative_misses", "vanish_misses"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"scene.{name}: wanted at least 1, got {getattr(self, name)}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodicConfig:
-    """Keyframes and events (`embodmem.episodic`)."""
-
-    keyframe_distance_m: float = 0.5
-    """A view farther than this from the last keyframe becomes one."""
-    keyframe_angle_rad: float = 0.6
-    """A view turned by more than this from the last keyframe becomes one."""
-    keyframe_interval_s: float = 10.0
-    """A view later than this after the last keyframe becomes one."""
-    keep_depth: bool = False
-    """Whether keyframes keep their depth (95 KB for 640x480), so that their poses can be corrected later."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -86,8 +86,8 @@ class EmbodiedMemory:
             self.procedural = ProceduralMemory(self.records, self.config.procedural)
             self.guard = Guard(self.records, self.spatial, self.scene, self.config.guard)
             memories = ("scene", "episodic", "semantic", "procedural", "working")
-            kinds = {name: getattr(self, name).kinds for name in memories}
-            self._recaller = Recaller(self.records, self.spatial, self.guard, kinds)
+            asked = {name: getattr(self, name) for name in memories}
+            self._recaller = Recaller(self.records, self.spatial, self.guard, asked)
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()

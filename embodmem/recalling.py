@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from embodmem.errors import InvalidInput
 from embodmem.guard import Guard
-from embodmem.index import Records, fuse
+from embodmem.index import RecordMemory, Records, fuse
 from embodmem.index.choose import spread
 from embodmem.index.hydrate import among, hydrate
 from embodmem.index.memory import as_query
@@ -27,11 +27,11 @@ class Recaller:
         records: Of the memory.
         spatial: Its map.
         guard: Orders the answers.
-        memories: Name -> kinds of records, for each memory.
+        memories: By name.
     """
 
     def __init__(
-        self, records: Records, spatial: SpatialMemory, guard: Guard, memories: Mapping[str, tuple[str, ...]]
+        self, records: Records, spatial: SpatialMemory, guard: Guard, memories: Mapping[str, RecordMemory]
     ) -> None:
         self._records, self._spatial, self._guard = records, spatial, guard
         self._memories = memories
@@ -43,7 +43,8 @@ class Recaller:
         query = as_query(query)
         depth = max(k, _PER_MEMORY)
         with self._records.store.read() as db:  # one snapshot for all, whatever is written meanwhile
-            ranked = self._records.rank(query, depth, self._memories)
+            kinds = {name: memory.looked_at(query) for name, memory in self._memories.items()}
+            ranked = self._records.rank(query, depth, kinds)
             rankings: dict[str, Sequence[int | str]] = {name: found.ids for name, found in ranked.items()}
             why = _reasons(ranked)
             for item, record in self._stands_for(db, ranked["working"].ids).items():

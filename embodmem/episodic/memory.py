@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import sqlite3
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,14 @@ from numpy.typing import NDArray
 from embodmem.config import EpisodicConfig
 from embodmem.episodic.event import digest_number, record_of
 from embodmem.episodic.reads import EpisodicReads
+from embodmem.episodic.segments import Segment, Segments
+from embodmem.episodic.summaries import HAPPENED, SEGMENT, Summaries
+from embodmem.episodic.zoom import Chunk, zoom
 from embodmem.errors import InvalidInput
 from embodmem.geometry import Pose
 from embodmem.index import Record, Records
 from embodmem.index.filters import row_id
+from embodmem.index.memory import as_query
 from embodmem.types import Event, Percept, Query, Recall
 
 
@@ -45,7 +49,7 @@ class Keyframe:
 
 
 class EpisodicMemory(EpisodicReads):
-    """Keyframes and events with time, pose, text and embedding.
+    """Keyframes and events with time, pose, text and embedding, and summaries of them.
 
     A view becomes a keyframe when it is far enough, turned enough or late enough from the last one of its agent.
 
@@ -55,12 +59,14 @@ class EpisodicMemory(EpisodicReads):
         jpeg_quality: Of keyframe images, 1..95.
     """
 
-    kinds: ClassVar[tuple[str, ...]] = ("keyframe", "event")
-    tables: ClassVar[tuple[str, ...]] = ("event_content", "given_vector")
+    kinds: ClassVar[tuple[str, ...]] = (*HAPPENED, "summary")
+    tables: ClassVar[tuple[str, ...]] = ("event_content", "given_vector", "summary")
 
     def __init__(self, records: Records, config: EpisodicConfig | None = None, jpeg_quality: int = 85) -> None:
         super().__init__(records)
         self.config = config or EpisodicConfig()
+        self.summaries = Summaries(records, self.config.summaries)
+        self._segments = Segments(records, self.summaries, self.config)
         self._jpeg_quality = jpeg_quality
         self._last: dict[str, tuple[int, Pose]] = {}
         self.store.after_rollback.append(self.reload)
@@ -238,4 +244,69 @@ class EpisodicMemory(EpisodicReads):
             newest_first: Begin with the latest.
             limit: At most this many.
         """
-        return self.records.in_order(query or Query(), self.kinds, newest_first=newest_first, limit=limit)
+        return self._in_order(query or Query(), newest_first=newest_first, limit=limit)
+
+    def zoom(self, query: Query | str, k_chunks: int = 3, k: int = 10, *, scale: str = "") -> list[Chunk]:
+        """Summaries first, then the details inside the chosen ones (`embodmem.episodic.zoom`).
+
+        Args:
+            query: What is looked for; its filters apply to summaries and details.
+            k_chunks: At most so many stretches of time.
+            k: At most so many details of each.
+            scale: Only summaries of this scale ("segment", "hour"); "" takes what answers best, none within another.
+
+        Returns:
+            Chunks, best first; one of which no detail is left has none.
+
+        Raises:
+            InvalidInput: `k_chunks` or `k` is below 1, or there is no such scale.
+        """
+        return zoom(self.records, self.summaries.names, as_query(query), k_chunks, k, scale)
+
+    def remove(self, numbers: list[int]) -> int:
+        """Remove records by row id, and what summaries say of them; the disk is not yet cleaned."""
+        return super().remove(self.summaries.take_back(numbers))
+
+    def consolidate(self, now_ns: int, limit: int = 1000) -> tuple[int, bool]:
+        """One bounded piece of work for when the agent rests: cut into segments, summarise, let go of old summaries.
+
+        Args:
+            now_ns: What time it is, ns.
+            limit: Of records that each of these looks at.
+
+        Returns:
+            How many summaries and segments were made, and whether nothing is left to do now.
+
+        Raises:
+            InvalidInput: `limit` is below 1.
+        """
+        made, done = self.summaries.step(now_ns, limit)
+        closed, all_cut = self._segments.step(now_ns, limit)
+        thinned = self.summaries.thin(now_ns, limit)
+        return made + closed, done and all_cut and thinned < limit
+
+    def segments(self, query: Query | None = None, *, limit: int = 1000) -> list[Segment]:
+        """Stretches of events that hang together, in order of time, as far as `consolidate` came.
+
+        Args:
+            query: Filters (time, place, agent, labels, sources); None takes all.
+            limit: At most so many summaries of segments are looked at.
+        """
+        asked = replace(query or Query(), kinds=(SEGMENT,))
+        return Segments.of(self.records.in_order(asked, ("summary",), newest_first=False, limit=limit))
+
+    def clear(self) -> None:
+        """Remove everything, stamps included."""
+        with self.store.transaction() as db:
+            self.summaries.clear(db)
+            super().clear()
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Replace its content by what `state_dict` gave; what it holds is looked at for summaries again.
+
+        Raises:
+            InvalidInput: The state lacks a table, or holds ids that another memory of this file uses.
+        """
+        with self.store.transaction() as db:
+            self.summaries.clear(db)
+            super().load_state_dict(state)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from embodmem.checks import check_point, check_stamp
+from embodmem.episodic.summaries import HAPPENED, Summaries
 from embodmem.errors import InvalidInput
 from embodmem.index import RecordMemory
 from embodmem.query import Query
@@ -33,6 +34,8 @@ class Visit:
 
 class EpisodicReads(RecordMemory):
     """Reads that give one answer; all filters of the query apply, its text and embedding play no part."""
+
+    summaries: Summaries
 
     def first(self, query: Query) -> Recall | None:
         """The earliest keyframe or event that passes; None when there is none."""
@@ -97,7 +100,12 @@ class EpisodicReads(RecordMemory):
     def _in_order(self, query: Query | None, *, newest_first: bool, limit: int) -> list[Recall]:
         if query is None:
             return []
-        return self.records.in_order(query, self.kinds, newest_first=newest_first, limit=limit)
+        return self.records.in_order(query, self.looked_at(query), newest_first=newest_first, limit=limit)
+
+    def looked_at(self, query: Query) -> tuple[str, ...]:
+        """What a query looks among: summaries are only there for who asks for that kind."""
+        asked = any(kind == "summary" or kind in self.summaries.names for kind in query.kinds)
+        return self.kinds if asked else HAPPENED
 
 
 def _within(query: Query | None, begin: int | None, end: int | None) -> Query | None:

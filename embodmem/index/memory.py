@@ -55,7 +55,11 @@ class RecordMemory:
     def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
         """The k best answers, best first; [] when nothing matches."""
         query = as_query(query)
-        return spread(self.records.search(query, depth(query, k) if k > 0 else k, self.kinds), query, k)
+        return spread(self.records.search(query, depth(query, k) if k > 0 else k, self.looked_at(query)), query, k)
+
+    def looked_at(self, query: Query) -> tuple[str, ...]:
+        """The kinds of records among which a query is answered."""
+        return self.kinds
 
     def forget(self, query: Query) -> int:
         """Remove all that matches, from memory and from disk; returns how many records went.

@@ -27,6 +27,7 @@ class Report:
         retired: Records that faded.
         expired: Records whose time had come.
         dropped: Records whose bytes are free.
+        summarised: Summaries and segments that were made, or made anew.
         learnt: Facts about routines and preferences that are new; only `run` looks for them.
         done: Whether nothing is left to do at this time.
     """
@@ -35,6 +36,7 @@ class Report:
     retired: int = 0
     expired: int = 0
     dropped: int = 0
+    summarised: int = 0
     learnt: int = 0
     done: bool = True
 
@@ -138,9 +140,11 @@ class Lifecycle:
             retired = self.forgetting.fade(now_ns, limit) if all_seen else 0
             settled = len(self.changes.settle(now_ns - int(self.config.undo_s * 1e9), limit))
             shrunk, fits = self.forgetting.shrink(now_ns, limit) if all_seen else (0, False)
+        # Outside of the transaction: a language model may write them.
+        summarised, told = self.memory.episodic.consolidate(now_ns, limit) if all_seen else (0, False)
         self.memory.episodic.reload()
-        done = all_seen and fits and max(expired, retired, settled) < limit
-        return Report(merged, retired, expired, settled + shrunk, done=done)
+        done = all_seen and fits and told and max(expired, retired, settled) < limit
+        return Report(merged, retired, expired, settled + shrunk, summarised, done=done)
 
     def _note_use(self, db: sqlite3.Connection, now_ns: int) -> None:
         used, self._used = self._used, {}

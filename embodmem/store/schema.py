@@ -296,6 +296,16 @@ CREATE TABLE given_vector (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CA
 CREATE INDEX given_vector_model ON given_vector (model, id);
 """
 
+_SUMMARIES = """
+-- What records of the kind summary stand for: a window of time, or (scale 0) a segment between two boundaries.
+CREATE TABLE summary (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE,
+    scale_ns INTEGER NOT NULL, begin_ns INTEGER NOT NULL);
+CREATE INDEX summary_window ON summary (scale_ns, begin_ns);
+-- Windows in which something is new.
+CREATE TABLE summary_due (scale_ns INTEGER NOT NULL, begin_ns INTEGER NOT NULL,
+    PRIMARY KEY (scale_ns, begin_ns)) WITHOUT ROWID;
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -310,6 +320,7 @@ STEPS: tuple[str, ...] = (
     _LIFE,
     _SEGMENTATIONS,
     _CONTENTS,
+    _SUMMARIES,
 )
 """Step i leads from version i to version i + 1."""
 

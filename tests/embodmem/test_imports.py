@@ -19,9 +19,8 @@ PACKAGES = {
 }
 # A room may import rooms of lower floors, and of its own floor where its name stands in `SHARED`.
 FLOORS: tuple[frozenset[str], ...] = (
-    frozenset(
-        {"types", "query", "errors", "checks", "geometry", "config", "config_agent", "config_recall", "config_semantic"}
-    ),
+    frozenset({"types", "query", "errors", "checks", "geometry"})
+    | {"config", "config_agent", "config_episodic", "config_recall", "config_semantic"},
     frozenset({"store", "index", "encoders"}),
     frozenset({"spatial", "episodic", "semantic", "working", "procedural"}),
     frozenset({"noticed", "guard"}),
