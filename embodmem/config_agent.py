@@ -60,6 +60,10 @@ class LifecycleConfig:
     """Kinds of events that are remembered for longer, as is what earned a reward."""
     significance: float = 8.0
     """How many times longer."""
+    vector_half_life_s: float = 0.0
+    """The same for vectors, which lose bits with it, seconds. 0: they stay as they are."""
+    vector_bits: tuple[tuple[float, int], ...] = ((0.5, 8), (0.25, 4), (0.1, 2))
+    """Below this retention, so many bits (8, 4 or 2) are left of each component's 32."""
     budget_mib: float = 0.0
     """Bytes of the file that may be in use, MiB; what is retained least goes first. 0: any."""
     undo_s: float = 604800.0
@@ -69,6 +73,16 @@ class LifecycleConfig:
         spans = (self.repeat_s, self.settle_s, self.merge_pause_s, self.merge_distance_m, self.half_life_s, self.undo_s)
         if not all(0.0 <= span < 1e10 for span in (*spans, self.budget_mib)):
             raise ConfigError(f"lifecycle: wanted spans and budget_mib from 0 to 1e10, got {self}")
+        if not self.vector_half_life_s < 1e10 or self.vector_half_life_s < 0:
+            raise ConfigError(f"lifecycle: wanted vector_half_life_s from 0 to 1e10, got {self.vector_half_life_s}")
+        steps = sorted(self.vector_bits, reverse=True)
+        if [bits for _, bits in steps] != sorted({bits for _, bits in steps}, reverse=True) or not all(
+            0.0 <= below <= 1.0 and bits in (8, 4, 2) for below, bits in steps
+        ):
+            raise ConfigError(
+                f"lifecycle: wanted vector_bits as pairs of a retention in 0..1 and 8, 4 or 2 bits, fewer bits for "
+                f"less, got {self.vector_bits}"
+            )
         shares = (self.merge_alike, self.forget_below)
         if not all(0.0 <= share <= 1.0 for share in shares) or self.max_runs < 1 or not self.significance > 0:
             raise ConfigError(

@@ -322,7 +322,12 @@ class EmbodiedMemory:
     def info(self) -> dict[str, Any]:
         """What the memory holds, in plain values: file, records by kind, time span, map, settings."""
         rooms = [room.label for room in self.scene.rooms()]
-        return {**about(self.store), "map": self.spatial.about(), "rooms": rooms}
+        return {
+            **about(self.store),
+            "vector_bits": self.records.vector_bits(),
+            "map": self.spatial.about(),
+            "rooms": rooms,
+        }
 
     def state_dict(self) -> dict[str, Any]:
         """{"file": (N,) uint8}: the whole memory as the bytes of its file."""

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.index.bits import unpack as unpack_vectors
 from embodmem.index.rows import Batch, Group, Rows
 
 BLOCK_BITS = 10
@@ -32,12 +33,7 @@ def read_rows(
     cursor = db.execute(f"SELECT {row} {join} WHERE {condition} ORDER BY r.id", tuple(values))
     while found := cursor.fetchmany(_CHUNK):
         columns = list(zip(*found, strict=True))
-        blobs, size = columns[14], 4 * rows.dim
-        has = np.array([blob is not None and len(blob) == size for blob in blobs], dtype=np.bool_)
-        exact = np.zeros((len(found), rows.dim), np.float32)
-        if has.any():
-            joined = b"".join(blob for blob, there in zip(blobs, has.tolist(), strict=True) if there)
-            exact[has] = np.frombuffer(joined, np.float32).reshape(-1, rows.dim)
+        has, exact = unpack_vectors(columns[14], rows.dim)
         groups = [rows.group_number((k, s, a, o, bool(on))) for k, s, a, o, on in zip(*columns[9:14], strict=True)]
         yield Batch(
             ids=np.array(columns[0], dtype=np.int64),

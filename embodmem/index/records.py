@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
+from embodmem.index.bits import SQL_BITS
+from embodmem.index.hydrate import among
 from embodmem.index.search import Search
 from embodmem.store import Store
 from embodmem.store.changes import BULK
@@ -222,6 +224,18 @@ class Records(Search):
             vectors = self.encode([self._to_encode[number] for number in numbers])
             db.executemany(_PUT_VECTOR, zip(numbers, (vector.tobytes() for vector in vectors), strict=True))
         self._to_encode.clear()
+
+    def encode_again(self, numbers: Iterable[int]) -> None:
+        """Make the vectors of these records anew, whole, from what they were made of."""
+        with self.store.transaction() as db:
+            given, values = among([int(number) for number in numbers])
+            self._to_encode.update(db.execute(f"SELECT id, text FROM record WHERE text != '' AND id {given}", values))
+
+    def vector_bits(self) -> dict[int, int]:
+        """How many vectors have so many bits a component: {32: ...} but for what `embodmem.lifecycle` made smaller."""
+        bits = SQL_BITS.format("embedding")
+        with self.store.read() as db:
+            return dict(db.execute(f"SELECT {bits}, count(*) FROM record_vector GROUP BY 1 ORDER BY 1 DESC").fetchall())
 
     def encode_texts(self, missing_only: bool = False) -> None:
         """Encode the texts of all records again, or of those alone that have no vector."""

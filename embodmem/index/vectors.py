@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.index.bits import unpack
 from embodmem.index.codes import FEW, Estimate, best_first, contenders
 from embodmem.index.hydrate import among
 from embodmem.index.mirror import Mirror
@@ -86,11 +87,10 @@ class Vectors:
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
         for begin in range(0, len(ids), _CHUNK):
             given, values = among(ids[begin : begin + _CHUNK].tolist())
-            sql = f"SELECT id, embedding FROM record_vector WHERE id {given} AND length(embedding) = ?"
-            found = db.execute(sql, (*values, 4 * self._dim)).fetchall()
+            found = db.execute(f"SELECT id, embedding FROM record_vector WHERE id {given}", values).fetchall()
             if found:
-                vectors = np.frombuffer(b"".join([row[1] for row in found]), np.float32).reshape(-1, self._dim)
-                yield np.array([row[0] for row in found], dtype=np.int64), vectors
+                has, vectors = unpack([row[1] for row in found], self._dim)
+                yield np.array([row[0] for row in found], dtype=np.int64)[has], vectors[has]
 
     @staticmethod
     def _contenders(

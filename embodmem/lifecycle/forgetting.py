@@ -37,8 +37,14 @@ class Forgetting:
         self.records, self.changes, self.config = records, changes, config
         self.store = records.store
 
-    def retention(self, now_ns: int) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    def retention(
+        self, now_ns: int, half_life_s: float | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
         """Of all live records that can fade and are not pinned.
+
+        Args:
+            now_ns: What time it is, ns.
+            half_life_s: Of what was never used; None takes that of the settings.
 
         Returns:
             ids (N,), R (N,) in 0..1 (1 for all without a half-life), and about how many bytes each takes (N,).
@@ -47,19 +53,20 @@ class Forgetting:
         sql = (
             "SELECT r.id, max(r.last_ns, ifnull(l.used_ns, 0)), ifnull(l.uses, 0), "
             "r.subkind IN (SELECT value FROM json_each(?)) OR json_extract(r.data, '$.reward') IS NOT NULL, "
-            "2 * length(r.text) + length(r.data) + ifnull(length(k.image), 0) FROM record r "
+            "2 * length(r.text) + length(r.data) + ifnull(length(k.image), 0) + ifnull(length(v.embedding), 0) "
+            "FROM record r LEFT JOIN record_vector v ON v.id = r.id "
             "LEFT JOIN life l ON l.id = r.id LEFT JOIN keyframe k ON k.id = r.id "
             f"WHERE r.live AND r.kind IN {_FADING} AND NOT ifnull(l.pinned, 0) ORDER BY r.id"
         )
         with self.store.read() as db:
             table = np.array(db.execute(sql, (significant,)).fetchall(), dtype=np.float64).reshape(-1, 5)
         ids, last_ns, uses, told, content = table.T
-        encoder = self.records.encoder
-        size = _RECORD_BYTES + content + (0 if encoder is None else 4 * encoder.dim)
-        if not self.config.half_life_s:
+        size = _RECORD_BYTES + content
+        half_life_s = self.config.half_life_s if half_life_s is None else half_life_s
+        if not half_life_s:
             return ids.astype(np.int64), np.ones(len(ids)), size
         weight = np.where(told > 0, self.config.significance, 1.0)
-        strength_ns = self.config.half_life_s * 1e9 * (1.0 + uses) * weight
+        strength_ns = half_life_s * 1e9 * (1.0 + uses) * weight
         retained = np.exp2(-np.maximum(now_ns - last_ns, 0.0) / strength_ns)
         return ids.astype(np.int64), retained, size
 

@@ -11,6 +11,7 @@ from embodmem.config import LifecycleConfig
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput
 from embodmem.index.filters import row_id
+from embodmem.lifecycle.ageing import Ageing
 from embodmem.lifecycle.changes import Changes
 from embodmem.lifecycle.filter import SensoryFilter
 from embodmem.lifecycle.forgetting import Forgetting
@@ -29,6 +30,8 @@ class Report:
         dropped: Records whose bytes are free.
         summarised: Summaries and segments that were made, or made anew.
         learnt: Facts about routines and preferences that are new; only `run` looks for them.
+        thinned: Vectors that lost bits.
+        renewed: Vectors that were made anew, since they are in use again.
         done: Whether nothing is left to do at this time.
     """
 
@@ -38,6 +41,8 @@ class Report:
     dropped: int = 0
     summarised: int = 0
     learnt: int = 0
+    thinned: int = 0
+    renewed: int = 0
     done: bool = True
 
     def __add__(self, other: Report) -> Report:
@@ -74,6 +79,7 @@ class Lifecycle:
         self.changes = Changes(records)
         self.merging = Merging(records, self.changes, self.config)
         self.forgetting = Forgetting(records, self.changes, self.config)
+        self.ageing = Ageing(records, self.changes, self.forgetting, self.config)
         self._used: dict[int, int] = {}
 
     def write(self, experience: Percept | Event) -> bool:
@@ -139,12 +145,14 @@ class Lifecycle:
             expired = self.forgetting.expire(now_ns, limit)
             retired = self.forgetting.fade(now_ns, limit) if all_seen else 0
             settled = len(self.changes.settle(now_ns - int(self.config.undo_s * 1e9), limit))
+            thinned, renewed = self.ageing.step(now_ns, limit) if all_seen else (0, 0)
             shrunk, fits = self.forgetting.shrink(now_ns, limit) if all_seen else (0, False)
         # Outside of the transaction: a language model may write them.
         summarised, told = self.memory.episodic.consolidate(now_ns, limit) if all_seen else (0, False)
         self.memory.episodic.reload()
-        done = all_seen and fits and told and max(expired, retired, settled) < limit
-        return Report(merged, retired, expired, settled + shrunk, summarised, done=done)
+        done = all_seen and fits and told and max(expired, retired, settled, thinned, renewed) < limit
+        dropped = settled + shrunk
+        return Report(merged, retired, expired, dropped, summarised, thinned=thinned, renewed=renewed, done=done)
 
     def _note_use(self, db: sqlite3.Connection, now_ns: int) -> None:
         used, self._used = self._used, {}

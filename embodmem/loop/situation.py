@@ -122,9 +122,11 @@ def read_situation(
             )
             for item in memory.scene.objects()
         )
-        steps = memory.episodic.timeline(Query(kinds=("step",), between_ns=(since_ns, None)))
+        taken = memory.episodic.timeline(Query(kinds=("step",), between_ns=(since_ns, None)))
         rooms = tuple(room.label for room in memory.scene.rooms())
         context = memory.working.render(budget)
+    # The last step of the task before ended at the very moment at which this one begins: it is none of this one.
+    steps = [step for step in taken if step.first_seen_ns >= since_ns]
     held = [fact.subject for fact in facts if (fact.relation, fact.object) == ("held by", ROBOT)]
     here = [fact.object for fact in facts if (fact.subject, fact.relation) == (ROBOT, "in")]
     return Situation(

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -252,3 +253,64 @@ def test_settings_that_make_no_sense() -> None:
         LifecycleConfig(merge_alike=2.0)
     with pytest.raises(ConfigError, match="spans"):
         LifecycleConfig(undo_s=-1.0)
+
+
+def bits(life: Lifecycle) -> dict[int, int]:
+    """How many vectors of events have so many bits."""
+    with life.memory.store.read() as db:
+        sql = "SELECT length(v.embedding) FROM record_vector v JOIN record r ON r.id = v.id WHERE r.kind = 'event'"
+        dim = life.memory.records.encoder.dim  # type: ignore[union-attr]
+        sizes = [size for (size,) in db.execute(sql)]
+    return dict(Counter(32 if size == 4 * dim else 8 * (size - 1) // dim for size in sizes))
+
+
+def test_vectors_lose_bits_with_age_and_come_back_with_use() -> None:
+    life = made(vector_half_life_s=10 * 86_400.0)
+    for day in range(60):
+        life.write(event(day * DAY, f"on day {day} the courier brought parcel {day * 37}", "note"))
+    life.write(event(60 * DAY, "the spare key hangs behind the green door", "told", source="user"))
+    life.pin(life.memory.episodic.timeline(limit=1)[0].id)
+    before = {item.id: item.text for item in life.memory.episodic.timeline(limit=100)}
+    assert bits(life) == {32: 61} and life.memory.info()["vector_bits"].keys() == {32}
+    report = life.run(60 * DAY)
+    assert report.thinned >= 49 and report.renewed == 0
+    # retention halves in 10 days: under 0.5 after 10, under 0.25 after 20, under 0.1 after 33; day 0 is pinned
+    assert bits(life) == {32: 12, 8: 10, 4: 13, 2: 26}
+    assert life.memory.info()["vector_bits"].keys() == {32, 8, 4, 2}
+    assert life.run(60 * DAY) == Report()  # no vector is made smaller twice
+    assert {item.id: item.text for item in life.memory.episodic.timeline(limit=100)} == before
+    assert life.recall("parcel 185", 1)[0].text == "on day 5 the courier brought parcel 185"
+    life.run(60 * DAY + 1)
+    assert bits(life)[2] == 25  # what was recalled is whole again ...
+    with life.memory.store.read() as db:
+        (number,) = db.execute("SELECT id FROM record WHERE text LIKE '%parcel 185'").fetchone()
+        (blob,) = db.execute("SELECT embedding FROM record_vector WHERE id = ?", (number,)).fetchone()
+    encoder = life.memory.records.encoder
+    assert encoder is not None
+    exact = encoder.encode(["on day 5 the courier brought parcel 185"])[0].astype(np.float32)
+    np.testing.assert_array_equal(np.frombuffer(blob, np.float32), exact)  # ... to the bit
+    assert {change.what for change in life.changes.all()} == {"thin", "renew"}
+    life.memory.close()
+
+
+def test_vectors_that_lost_bits_free_their_bytes(tmp_path: Path) -> None:
+    config = Config(spatial=SpatialConfig(budget_mib=1), lifecycle=LifecycleConfig(vector_half_life_s=60.0))
+    life = Lifecycle(EmbodiedMemory(tmp_path / "m.mem", config=config, encoder=HashingEncoder(384)))
+    life.write_batch(event(i * S, f"note {i} about thing {i % 97}", "note") for i in range(2000))
+    before = life.forgetting.used_bytes()
+    life.run(DAY)
+    freed = before - life.forgetting.used_bytes()
+    assert bits(life) == {2: 2000}
+    assert freed > 0.8 * 2000 * (1536 - 97)
+    life.memory.close()
+    with EmbodiedMemory(tmp_path / "m.mem", mode="r", encoder=HashingEncoder(384)) as again:
+        assert again.recall("note 1500 about thing 45")[0].text == "note 1500 about thing 45"
+
+
+def test_vectors_stay_as_they_are_unless_asked(life: Lifecycle) -> None:
+    life.write(event(0, "a note", "note"))
+    life.run(1000 * DAY)
+    assert set(bits(life)) == {32}
+    for wrong in (((0.5, 3),), ((0.2, 8), (0.5, 4)), ((1.5, 8),), ((0.5, 8), (0.4, 8))):
+        with pytest.raises(ConfigError, match="vector_bits"):
+            LifecycleConfig(vector_bits=wrong)

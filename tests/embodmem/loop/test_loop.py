@@ -75,6 +75,13 @@ def test_a_task_is_done_and_all_of_it_is_remembered(memory: EmbodiedMemory) -> N
     assert kept.success and kept.plan == ("pick mug", "place shelf") and kept.task == "bring the mug to the shelf"
 
 
+def test_the_last_step_of_one_task_is_none_of_the_next(memory: EmbodiedMemory) -> None:
+    task, body = Fetch("mug", "shelf"), Room(memory)
+    first = fetch(memory, body, task)
+    again = run_loop(memory, body, FetchPlanner(task), str(task), task.is_done, now_ns=first.ended_ns)
+    assert first.success and again.success and [step.verb for step in again.steps] == ["pick", "place"]
+
+
 def test_what_failed_is_not_done_again(memory: EmbodiedMemory) -> None:
     first, second = mugs(memory)
     result = fetch(memory, Room(memory, fails={f"pick {first}": 99}), Fetch("mug", "shelf"))
