@@ -3,13 +3,14 @@
     PYTHONPATH=. python benchmarks/bench_store.py [--events N] [--million] [--no-peers] [--folder DIR] [--json FILE]
 
 Peers: sqlite-vec, LanceDB and qdrant-edge, where they are installed:
-pip install sqlite-vec apsw lancedb qdrant-edge-py
+pip install sqlite-vec apsw lancedb qdrant-edge-py; the approximate index wants usearch.
 Wall time counts in claims; CPU time, which other programs disturb less, stands beside it.
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import json
 import os
 import shutil
@@ -105,10 +106,11 @@ def single_writes(records: Records, peers: list[Peer], world: World, folder: Pat
             claims.add("durable write, p99", ms(wall, 99), "ms", 0.25)
 
 
-def batches(name: str, add: Callable[[int, int], Any], end: int) -> tuple[float, float]:
-    """Fill a store; returns events a second by wall and by CPU time."""
+def batches(name: str, world: World, add: Callable[[int, int], Any], end: int) -> tuple[float, float]:
+    """Fill a store; returns events a second by wall and by CPU time. Making up what happened is not on the clock."""
     wall = cpu = 0.0
     for begin in range(0, end, BATCH):
+        world.prepare(begin, min(end, begin + BATCH))
         done = clocked(lambda b=begin: add(b, min(end, b + BATCH)))
         wall, cpu = wall + done[0], cpu + done[1]
         if begin // BATCH % 5 == 4:
@@ -166,6 +168,38 @@ def searches(records: Records, peers: list[Peer], world: World, claims: Claims) 
             if target is not None:
                 claims.add(f"search {label}, p50", ms(wall), "ms", target)
     claims.add("recall@10, worst filter width", worst, "", 1.0, at_most=False)
+
+
+def approximate(records: Records, world: World, claims: Claims) -> None:
+    """Unfiltered, by the approximate index, once it is made; and half of the rows by time."""
+    index = records.mirror.approximate
+    index.above = 1
+    query = world.queries(1)[0]
+    search_ours(records, query, None)
+    begin = time.perf_counter(), time.process_time()
+    index.wait()
+    wall, cpu = time.perf_counter() - begin[0], time.process_time() - begin[1]
+    say(f"\napproximate index of {world.n:,}: made in {wall:.0f} s (CPU {cpu:.0f}), in a thread")
+    for label, share in (("unfiltered", None), ("50 %", 0.5)):
+        walls, cpus, hits = [], [], 0
+        asked = [(q, None if share is None else world.span(share)) for q in world.queries(3 * ASKED)]
+        wanted = [truth(world, *a) for a in asked]  # ahead: threads of BLAS are busy for a while after a product
+        search_ours(records, *asked[0])
+        for (query, span), best in zip(asked, wanted, strict=True):
+            done = clocked(lambda q=query, t=span: search_ours(records, q, t))
+            walls.append(done[0])
+            cpus.append(done[1])
+            hits += len(best & set(done[2]))
+        recall = hits / (30 * ASKED)
+        say(
+            f"approximate, {label}: p50 {ms(walls):.2f} ms, p99 {ms(walls, 99):.2f} (CPU p50 {ms(cpus):.2f}), "
+            f"recall@10 {recall:.4f}"
+        )
+        if share is None:
+            claims.add("approximate, unfiltered, p50", ms(walls), "ms", 1.0)
+            claims.add("approximate, recall@10", recall, "", 0.95, at_most=False)
+    index.above = 0
+    index.close()
 
 
 REOPEN = """
@@ -236,7 +270,7 @@ def million(folder: Path, claims: Claims) -> None:
     say("\n1,000,000 events: making them")
     world = World(1_000_000, 1)
     records = Records(Store(folder / "million.mem"), Given())
-    rate = batches("embodmem", add_ours(records, world), world.n)
+    rate = batches("embodmem", world, add_ours(records, world), world.n)
     wall, cpu, hits, total, rng = [], [], 0, 0, np.random.default_rng(2)
     records.search(Query(embedding=world.vectors[0]), 10, ("event",))
     for query in world.queries(300):
@@ -277,16 +311,18 @@ def main() -> None:
         kills(folder, world, claims)  # before the peers start threads that a fork would not take along
         path, bulk = folder / "memory.mem", arguments.events - SINGLE
         records = Records(Store(path), Given())
-        rates = {"embodmem": batches("embodmem", add_ours(records, world), bulk)}
+        rates = {"embodmem": batches("embodmem", world, add_ours(records, world), bulk)}
         for peer in peers:
             peer.open(folder)
-            rates[peer.name] = batches(peer.name, lambda a, b, p=peer: p.add(world, a, b), bulk)
+            rates[peer.name] = batches(peer.name, world, lambda a, b, p=peer: p.add(world, a, b), bulk)
         say(f"\n{'batches of 10,000':34} {'events/s':>9} {'a CPU s':>9}")
         for name, (wall, cpu) in rates.items():
             say(f"{name:34} {wall:9,.0f} {cpu:9,.0f}")
         claims.add("batch", rates["embodmem"][0], "events/s", 50_000, at_most=False)
         single_writes(records, peers, world, folder, claims)
         searches(records, peers, world, claims)
+        if importlib.util.find_spec("usearch"):
+            approximate(records, world, claims)
         records.store.close()
         reopen(path, world, claims)
         if arguments.million:

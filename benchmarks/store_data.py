@@ -47,6 +47,7 @@ class World:
 
     def __init__(self, n: int, seed: int = 0) -> None:
         self.n = n
+        self._made: dict[int, Record] = {}
         self.rng = rng = np.random.default_rng(seed)
         self.stamps = (np.arange(n, dtype=np.int64) + np.arange(n) // 57_600 * 28_800) * SECOND
         self.rooms = np.repeat(rng.integers(0, len(ROOMS), n // 120 + 1), 120)[:n]
@@ -64,8 +65,15 @@ class World:
         shifts = self.rng.standard_normal(vectors.shape, dtype=np.float32)
         return unit(vectors + np.float32(noise / DIM**0.5) * shifts)
 
+    def prepare(self, begin: int, end: int) -> None:
+        """Make the records of some events ahead."""
+        self._made = {i: self._make(i) for i in range(begin, end)}
+
     def record(self, i: int) -> Record:
         """Event number i."""
+        return self._made.get(i) or self._make(i)
+
+    def _make(self, i: int) -> Record:
         thing, room, verb = THINGS[self.things[i]], ROOMS[self.rooms[i]], VERBS[self.verbs[i]]
         return Record(
             kind="event",

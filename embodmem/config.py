@@ -15,6 +15,7 @@ from embodmem.config_agent import WorkingConfig as WorkingConfig
 from embodmem.config_episodic import EpisodicConfig as EpisodicConfig
 from embodmem.config_episodic import SegmentConfig as SegmentConfig
 from embodmem.config_episodic import SummaryConfig as SummaryConfig
+from embodmem.config_recall import IndexConfig as IndexConfig
 from embodmem.config_recall import RecallConfig as RecallConfig
 from embodmem.config_semantic import RelationRule as RelationRule
 from embodmem.config_semantic import RoutineConfig as RoutineConfig
@@ -279,6 +280,7 @@ class Config:
     procedural: ProceduralConfig = field(default_factory=ProceduralConfig)
     guard: GuardConfig = field(default_factory=GuardConfig)
     lifecycle: LifecycleConfig = field(default_factory=LifecycleConfig)
+    index: IndexConfig = field(default_factory=IndexConfig)
     recall: RecallConfig = field(default_factory=RecallConfig)
     encoder: str = "auto"
     """Text encoder: "hashing", "minilm", or "auto" for MiniLM where it is installed."""

@@ -8,6 +8,19 @@ from embodmem.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
+class IndexConfig:
+    """The indexes of records (`embodmem.index`)."""
+
+    approximate_above: int = 0
+    """From more records than this on, a search by meaning may ask an approximate index, which is held in RAM (the extra
+    `ann`); filters stay exact, and so do narrow searches. 0: never, every answer is exact."""
+
+    def __post_init__(self) -> None:
+        if self.approximate_above < 0:
+            raise ConfigError(f"index.approximate_above: wanted 0 or more, got {self.approximate_above}")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RecallConfig:
     """How records are ranked (`embodmem.index`)."""
 

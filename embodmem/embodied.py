@@ -75,6 +75,7 @@ class EmbodiedMemory:
             self.config = config or (Config() if kept is None else config_from(kept, where=f"{path}: config"))
             self.records = Records(self.store, self._choose_encoder(encoder), self.config.store.max_text_bytes)
             self.records.settings = self.config.recall
+            self.records.mirror.approximate.above = self.config.index.approximate_above
             self.spatial = SpatialMemory(self.store, self.config.spatial)
             self.seen = ViewMemory(self.spatial)
             self.closure = LoopClosure(self.spatial, self.seen, self.config.episodic.keep_depth)

@@ -22,7 +22,22 @@ PACKAGES = {
     "embodmem_policies": ROOT / "policies" / "embodmem_policies",
     "embodmem_ros": ROOT / "ros" / "embodmem_ros",
 }
-EXTRAS = {"envs", "sim", "policies", "ros", "dds", "viz", "llm", "mcp", "server", "ray", "minilm", "graph", "dev"}
+EXTRAS = {
+    "envs",
+    "sim",
+    "policies",
+    "ros",
+    "dds",
+    "viz",
+    "llm",
+    "mcp",
+    "server",
+    "ray",
+    "minilm",
+    "graph",
+    "ann",
+    "dev",
+}
 
 
 @pytest.fixture(scope="module")

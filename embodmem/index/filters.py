@@ -17,8 +17,11 @@ from embodmem.types import Query
 
 TOUCHES = "x1 >= ? AND y1 >= ? AND z1 >= ? AND x0 <= ? AND y0 <= ? AND z0 <= ?"
 
-MANY_ROWS = 65_536
-"""Above so many rows in question, the R*Tree is asked for a place before they are looked through."""
+_IN_AREA = (
+    f"SELECT m.id FROM (SELECT id AS area FROM record_area WHERE {TOUCHES}) CROSS JOIN record m "
+    f"WHERE m.id BETWEEN 64 * area AND 64 * area + 63 AND {TOUCHES}"
+)
+"""Records whose box touches another one: those of the groups of 64 whose box does, and then each by its own."""
 
 
 def row_id(record_id: str) -> int:
@@ -97,8 +100,8 @@ def where(query: Query, kinds: tuple[str, ...], live: bool) -> tuple[str, list[A
         terms.append("first_ns <= ?")
         values.append(end)
     for lower, upper in _boxes(query):
-        terms.append(f"id IN (SELECT id FROM record_box WHERE {TOUCHES})")
-        values.extend([*lower.tolist(), *upper.tolist()])
+        terms.append(f"id IN ({_IN_AREA})")
+        values.extend(2 * [*lower.tolist(), *upper.tolist()])
     return " AND ".join(terms), values
 
 
@@ -133,7 +136,7 @@ def matching(
             if rows is not None and at is not None:
                 ids = rows.ids_of(at)
                 if query.near is None and query.within is None:
-                    return ids, np.full(len(ids), np.nan)
+                    return ids, np.broadcast_to(np.nan, len(ids))
                 return _place(query, ids, rows.column("box")[at])
     condition, values = where(query, kinds, live)
     if query.near is None and query.within is None:
@@ -150,7 +153,6 @@ def _place(
     query: Query, ids: NDArray[np.int64], box: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Those whose box (N, 6) touches `within` and is near enough, and their distances."""
-    # The R*Tree holds float32 rounded outwards; the columns are exact.
     if query.within is not None:
         keep = _touches(box, *query.within)
         ids, box = ids[keep], box[keep]
@@ -195,7 +197,9 @@ def select(
     if begin is not None and any(p and group[0] == "fact" for p, group in zip(passes, rows.groups, strict=True)):
         return None  # whether a fact still holds is not in the rows
     boxes = _boxes(query)
-    at = _labelled(db, rows, query.labels) if query.labels else _in_spans(db, rows, begin, end, boxes)
+    at = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, boxes)
+    if isinstance(at, slice) and begin is None and end is None and not boxes and all(passes) and not rows.gone:
+        return rows.everything()
     keep = np.array([*passes, False])[rows.column("group")[at]]  # -1, a record that is gone, takes the last
     if begin is not None:
         keep &= rows.column("last")[at] >= begin
@@ -227,11 +231,7 @@ def _labelled(db: sqlite3.Connection, rows: Rows, labels: tuple[str, ...]) -> ND
 
 
 def _in_spans(
-    db: sqlite3.Connection,
-    rows: Rows,
-    begin: int | None,
-    end: int | None,
-    boxes: list[NDArray[np.float64]],
+    rows: Rows, begin: int | None, end: int | None, boxes: list[NDArray[np.float64]]
 ) -> slice | NDArray[np.int64]:
     """Rows among which all are that fulfil these."""
     if begin is None and end is None and not boxes:
@@ -245,13 +245,6 @@ def _in_spans(
     for lower, upper in boxes:
         keep &= _touches(spans[:, 2:], lower, upper)
     kept = np.flatnonzero(keep)
-    if boxes and len(kept) * Rows.SPAN > MANY_ROWS:
-        lower, upper = np.max([box[0] for box in boxes], axis=0), np.min([box[1] for box in boxes], axis=0)
-        sql = f"SELECT id FROM record_box WHERE {TOUCHES} LIMIT ?"
-        found = db.execute(sql, (*lower.tolist(), *upper.tolist(), MANY_ROWS // 4)).fetchall()
-        if len(found) < MANY_ROWS // 4:
-            at = rows.find(np.sort(np.array([row[0] for row in found], dtype=np.int64)))
-            return at[at >= 0]
     if len(kept) == len(spans):
         return slice(0, rows.n)
     if not len(kept) or kept[-1] - kept[0] + 1 == len(kept):

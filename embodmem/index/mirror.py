@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 import numpy as np
 
 from embodmem.errors import StoreError
+from embodmem.index.approximate import Approximate
 from embodmem.index.blocks import BLOCK_BITS, pack, read_rows, unpack
-from embodmem.index.rows import EXACT_ROWS, OutOfOrder, Rows
+from embodmem.index.rows import EXACT_ROWS, Batch, Group, OutOfOrder, Rows
 from embodmem.store import Store
 
 LONGEST_LOG = 100_000
@@ -35,10 +36,14 @@ class Mirror:
         self._log: list[tuple[int, list[int] | None]] = []
         self._logged = 0
         self._log_mutex = threading.Lock()  # held for moments only: a writer must not wait for a search
+        self.approximate = Approximate()
+        self._fresh: tuple[int, Batch, Sequence[Group]] | None = None
         self._sealed: int | None = None  # blocks below this number were sealed, or tried
         store.on_change.append(self._note)
         store.before_commit.append(self._seal_full)
         store.before_close.append(self._seal_rest)
+        store.before_close.append(self.approximate.close)
+        store.after_rollback.append(self._forget_fresh)
 
     def _note(self, state: int, touched: list[int] | None) -> None:
         with self._log_mutex:
@@ -122,15 +127,25 @@ class Mirror:
             for batch in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end)):
                 rows.put(batch)
 
+    def note(self, db: sqlite3.Connection, batch: Batch, groups: Sequence[Group]) -> None:
+        """New records of the running transaction: while nothing else changes in it, blocks are made of these."""
+        self._fresh = (db.total_changes, batch, groups)
+
+    def _forget_fresh(self) -> None:
+        self._fresh = None
+
     def _seal_full(self, db: sqlite3.Connection) -> None:
         """Before a commit: seal the blocks that were filled, once the memory is a large one."""
         last = db.execute("SELECT ifnull(max(id), 0) FROM record").fetchone()[0]
         full = (last + 1) >> BLOCK_BITS
         if last < EXACT_ROWS or self._dim == 0:
             return
+        fresh, self._fresh = self._fresh, None
+        if fresh is not None and fresh[0] != db.total_changes:
+            fresh = None
         if self._sealed is None:
             self._sealed = 1 + db.execute("SELECT ifnull(max(number), -1) FROM record_block").fetchone()[0]
-        self._seal(db, range(self._sealed, full))
+        self._seal(db, range(self._sealed, full), fresh and fresh[1:])
         self._sealed = max(self._sealed, full)
 
     def _seal_rest(self) -> None:
@@ -150,10 +165,19 @@ class Mirror:
         with self._store.transaction() as db:
             self._seal(db, open_blocks)
 
-    def _seal(self, db: sqlite3.Connection, numbers: range | list[int]) -> None:
+    def _seal(
+        self,
+        db: sqlite3.Connection,
+        numbers: Sequence[int],
+        fresh: tuple[Batch, Sequence[Group]] | None = None,
+    ) -> None:
         for number in numbers:
-            rows = Rows(self._dim, exact=False)
             begin, end = number << BLOCK_BITS, (number + 1) << BLOCK_BITS
-            for batch in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end)):
-                content = pack(batch, rows.groups)
-                db.execute("INSERT OR REPLACE INTO record_block VALUES (?, ?)", (number, content))
+            if fresh is not None and fresh[0].ids[0] <= begin and end <= fresh[0].ids[-1] + 1:
+                first = int(fresh[0].ids[0])
+                made = [(fresh[0].part(slice(begin - first, end - first)), fresh[1])]
+            else:
+                rows = Rows(self._dim, exact=False)
+                made = [(b, rows.groups) for b in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end))]
+            for batch, groups in made:
+                db.execute("INSERT OR REPLACE INTO record_block VALUES (?, ?)", (number, pack(batch, groups)))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.index.bits import SQL_BITS
+from embodmem.index.bulk import batch_of, rows_of
 from embodmem.index.hydrate import among
 from embodmem.index.search import Search
 from embodmem.store import Store
@@ -91,6 +92,7 @@ _INSERT = f"INSERT INTO record (id, {', '.join(COLUMNS)}) VALUES (?{', ?' * len(
 _UPDATE = f"UPDATE record SET {', '.join(f'{name} = ?' for name in COLUMNS)} WHERE id = ?"
 _TAG = "INSERT INTO record_tag VALUES (?, ?)"
 _LINK = "INSERT OR IGNORE INTO record_link VALUES (?, ?)"
+_VECTOR = "INSERT INTO record_vector VALUES (?, ?)"
 _PUT_VECTOR = "INSERT INTO record_vector VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET embedding = excluded.embedding"
 
 _BULK_FROM = 8
@@ -98,6 +100,12 @@ _BULK_FROM = 8
 
 _UNIT = 1e-3
 """How far the square of a norm may be off 1."""
+
+
+def _blobs(vectors: NDArray[np.float32]) -> list[memoryview]:
+    """Each row (N, dim) as it stands in the file; nothing is copied."""
+    content, size = vectors.data.cast("B"), vectors.strides[0]
+    return [content[at : at + size] for at in range(0, len(content), size)]
 
 
 class Records(Search):
@@ -136,10 +144,10 @@ class Records(Search):
             InvalidInput: A text is too long, or the embeddings are of another number, length or norm.
         """
         records = tuple(records)
-        return self._add(records, None if embeddings is None else self._blobs(embeddings, len(records)))
+        return self._add(records, None if embeddings is None else self._checked(embeddings, len(records)))
 
     def _add(
-        self, records: tuple[Record, ...], blobs: list[bytes] | None, begin: int | None = None
+        self, records: tuple[Record, ...], vectors: NDArray[np.float32] | None, begin: int | None = None
     ) -> NDArray[np.int64]:
         self._check_texts(records)
         with self.store.transaction() as db:
@@ -150,15 +158,17 @@ class Records(Search):
             bulk = len(numbered) >= _BULK_FROM
             if bulk:
                 db.execute("INSERT INTO state VALUES ('bulk', '1')")
-            db.executemany(_INSERT, ((number, *record.values()) for number, record in numbered))
+            db.executemany(_INSERT, rows_of(records, begin))
             db.executemany(_TAG, ((tag, number) for number, record in numbered for tag in record.all_tags()))
             db.executemany(_LINK, ((number, ref) for number, record in numbered for ref in record.evidence))
-            if blobs is None:
+            if vectors is None:
                 self._to_encode.update((number, record.text) for number, record in numbered if record.text)
             else:
-                db.executemany("INSERT INTO record_vector VALUES (?, ?)", enumerate(blobs, begin))
+                db.executemany(_VECTOR, enumerate(_blobs(vectors), begin))
             for statement in BULK if bulk else ():
                 db.execute(statement, (begin,))
+            if bulk and vectors is not None:
+                self.mirror.note(db, *batch_of(records, begin, vectors))
         return np.arange(begin, begin + len(records), dtype=np.int64)
 
     def _check_texts(self, records: Sequence[Record]) -> None:
@@ -170,8 +180,8 @@ class Records(Search):
                         f"store.max_text_bytes), got {len(text.encode())}: {text[:40]!r}..."
                     )
 
-    def _blobs(self, embeddings: NDArray[np.float32], count: int) -> list[bytes]:
-        """Each row as it stands in the file."""
+    def _checked(self, embeddings: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+        """(count, dim) float32 of unit norm."""
         vectors = np.ascontiguousarray(embeddings, dtype=np.float32)
         dim = 0 if self.encoder is None else self.encoder.dim
         if vectors.shape != (count, dim) or dim == 0:
@@ -180,8 +190,7 @@ class Records(Search):
         if not (off < _UNIT).all():  # NaN fails, too
             norms = np.linalg.norm(vectors[~(off < _UNIT)][:3], axis=1)
             raise InvalidInput(f"embeddings: wanted finite vectors of unit norm, got norms such as {norms}")
-        content, size = vectors.tobytes(), 4 * dim
-        return [content[at : at + size] for at in range(0, len(content), size)]
+        return np.frombuffer(vectors.tobytes(), np.float32).reshape(vectors.shape)  # a copy that nobody changes
 
     def replace(self, number: int, record: Record) -> None:
         """Change a record in place; its text is encoded again only when it differs.

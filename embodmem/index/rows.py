@@ -51,6 +51,11 @@ class Batch:
             self.codes, self.scale, self.error = quantise(self.exact)
             self.exact = None
 
+    def part(self, rows: slice) -> Batch:
+        """Some of the rows; columns are not copied."""
+        columns = {name: None if (c := getattr(self, name)) is None else c[rows] for name in self.__slots__}
+        return Batch(**columns)  # type: ignore[arg-type]  # each is what it was
+
 
 def dense(at: NDArray[np.int64]) -> slice | NDArray[np.int64]:
     """Ascending rows as a slice where none between them is missing: no copy is made of what it takes."""
@@ -62,6 +67,9 @@ def dense(at: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 class OutOfOrder(Exception):
     """A record came in below ids that are held: everything has to be read again."""
 
+
+_SPANS_AT_ONCE = 1024
+"""Spans that are summed up in one go: a few megabytes."""
 
 _PLAIN = ("ids", "first", "last", "box", "group", "has")
 _CODED = ("codes", "scale", "error")
@@ -75,7 +83,7 @@ class Rows:
         exact: Hold the vectors as they are, until there are more than `EXACT_ROWS` records.
     """
 
-    SPAN: ClassVar[int] = 1024
+    SPAN: ClassVar[int] = 64
     """Rows whose times and places are summed up together, so that a filter passes over most of them at once."""
 
     def __init__(self, dim: int, exact: bool) -> None:
@@ -98,6 +106,18 @@ class Rows:
         self._dirty: set[int] = set()
         self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
         self._spans = np.empty((0, 8))
+        self._logs: list[list[NDArray[np.int64]]] = []
+        self._all: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+
+    def watched_by(self, log: list[NDArray[np.int64]]) -> None:
+        """Append the ids of every change to this list, and to the one that was given before."""
+        self._logs = [*self._logs[-1:], log]
+
+    def _changed(self, ids: NDArray[np.int64]) -> None:
+        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._all = None
+        for log in self._logs:
+            log.append(ids)
 
     def _hold_codes(self, capacity: int) -> None:
         self._held["codes"] = np.empty((capacity, self.dim), np.int8)
@@ -133,10 +153,20 @@ class Rows:
 
     def ids_of(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
         """The ids of rows, ascending; `find` of these very ids is free until something changes."""
-        ids: NDArray[np.int64] = self.column("ids")[dense(at)].copy()
-        ids.flags.writeable = False
+        if self._all is not None and at is self._all[0]:
+            ids = self._all[1]
+        else:
+            ids = self.column("ids")[dense(at)].copy()
+            ids.flags.writeable = False
         self._asked = (ids, at)
         return ids
+
+    def everything(self) -> NDArray[np.int64]:
+        """All rows, ascending, where none is gone; `ids_of` of them is free until something changes."""
+        if self._all is None:
+            self._all = (np.arange(self.n), self.column("ids").copy())
+            self._all[1].flags.writeable = False
+        return self._all[0]
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows in all."""
@@ -159,7 +189,7 @@ class Rows:
             return
         if not self.is_exact:
             batch.as_codes()
-        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._changed(batch.ids)
         held = self.column("ids")
         if not self.n or batch.ids[0] > held[-1]:
             self._append(batch)
@@ -210,7 +240,7 @@ class Rows:
         at = at[at >= 0]
         if not len(at):
             return
-        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
+        self._changed(self.column("ids")[at].copy())
         self._held["group"][at] = -1
         self._held["has"][at] = False
         self._held["box"][at] = np.nan
@@ -233,15 +263,25 @@ class Rows:
         count = -(-self.n // self.SPAN)
         if len(self._spans) < count:
             self._spans = np.concatenate([self._spans, np.zeros((count - len(self._spans), 8))])
-        for number in self._dirty:
-            part = slice(number * self.SPAN, min(self.n, (number + 1) * self.SPAN))
-            here = self._held["group"][part] >= 0
-            span = self._spans[number]
-            span[:] = (np.inf, -np.inf, np.inf, np.inf, np.inf, -np.inf, -np.inf, -np.inf)
-            if here.any():
-                box = self._held["box"][part][here]
-                span[0], span[1] = self._held["first"][part][here].min(), self._held["last"][part][here].max()
-                span[2:5] = np.fmin.reduce(box[:, :3], axis=0, initial=np.inf)
-                span[5:] = np.fmax.reduce(box[:, 3:], axis=0, initial=-np.inf)
+        dirty = np.array(sorted(self._dirty), dtype=np.int64)
+        for begin in range(0, len(dirty), _SPANS_AT_ONCE):
+            numbers = dirty[begin : begin + _SPANS_AT_ONCE]
+            self._spans[numbers] = self._span(numbers)
         self._dirty.clear()
         return self._spans[:count]
+
+    def _span(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(S, 8) of these spans."""
+        # What lies behind the last row stands for the last row once more.
+        at = np.minimum(numbers[:, None] * self.SPAN + np.arange(self.SPAN), self.n - 1)
+        here, box = self._held["group"][at] >= 0, self._held["box"][at]
+        lower = np.where(here[..., None], box[..., :3], np.nan)
+        upper = np.where(here[..., None], box[..., 3:], np.nan)
+        return np.column_stack(
+            [
+                np.where(here, self._held["first"][at], np.inf).min(axis=1),
+                np.where(here, self._held["last"][at], -np.inf).max(axis=1),
+                np.fmin.reduce(lower, axis=1, initial=np.inf),
+                np.fmax.reduce(upper, axis=1, initial=-np.inf),
+            ]
+        )

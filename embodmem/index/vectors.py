@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.bits import unpack
-from embodmem.index.codes import FEW, Estimate, best_first, contenders
+from embodmem.index.codes import FEW, Estimate, best_first, contenders, quantise
 from embodmem.index.hydrate import among
 from embodmem.index.mirror import Mirror
 from embodmem.index.rows import Rows, dense
 
 _CHUNK = 8192
+
+_NEIGHBOURS = 32
+"""How many neighbours the approximate index is asked for, at least: its own order is that of bytes."""
+
+_LEAST_SHARE = 4
+"""The approximate index is asked where at least one in so many records passes the filters."""
 
 NO_VECTOR = -1.0
 """The cosine that stands for having no vector."""
@@ -50,7 +56,8 @@ class Vectors:
         """
         with self._mirror.at(db) as rows:
             if rows is not None and not rows.is_exact:
-                ids = self._contenders(rows, ids, query, depth, floor)
+                near = self._near(rows, ids, query, depth, floor)
+                ids = self._contenders(rows, ids, query, depth, floor) if near is None else near
                 rows = None
             scores = self._scores(db, rows, ids, query[None])[0]
         chosen = np.flatnonzero(scores >= floor)
@@ -92,6 +99,24 @@ class Vectors:
                 has, vectors = unpack([row[1] for row in found], self._dim)
                 yield np.array([row[0] for row in found], dtype=np.int64)[has], vectors[has]
 
+    def _near(
+        self, rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
+    ) -> NDArray[np.int64] | None:
+        """Among `ids`, what the approximate index finds and what changed since it was made; None: search exactly."""
+        if not self._mirror.approximate.above or _LEAST_SHARE * len(ids) < rows.n:
+            return None  # among few, an exact search costs less than neighbours that mostly do not pass
+        count = max(_NEIGHBOURS, 2 * depth) * rows.n // len(ids)
+        count += count // 2 * (len(ids) < rows.n)  # of what passes, some more: it may not be spread evenly
+        found = self._mirror.approximate.near(rows, quantise(query[None])[0][0], count)
+        if found is None:
+            return None
+        near, changed = (_those_in(part, ids) for part in found)
+        if len(near) + len(changed) < min(depth, len(ids)):
+            return None
+        if len(changed):
+            changed = self._contenders(rows, changed, query, depth, floor)
+        return np.union1d(near, changed)
+
     @staticmethod
     def _contenders(
         rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
@@ -114,3 +139,10 @@ class Vectors:
             at = at[contenders(cosines, bounds, depth, floor)]
         found: NDArray[np.int64] = rows.column("ids")[at]
         return found
+
+
+def _those_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of some that are among many, both ascending."""
+    at = np.minimum(np.searchsorted(ids, some), len(ids) - 1)
+    found: NDArray[np.int64] = some[ids[at] == some]
+    return found

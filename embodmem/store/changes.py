@@ -4,11 +4,24 @@ from __future__ import annotations
 
 BULK = """
 INSERT INTO record_words (rowid, label, text) SELECT id, label, text FROM record WHERE id >= ?1;
-INSERT INTO record_box SELECT id, x0, x1, y0, y1, z0, z1 FROM record WHERE id >= ?1 AND x0 IS NOT NULL;
+INSERT OR REPLACE INTO record_area SELECT id >> 6, min(x0), max(x1), min(y0), max(y1), min(z0), max(z1) FROM record \
+WHERE id >= ?1 & ~63 AND x0 IS NOT NULL GROUP BY id >> 6;
 INSERT INTO touched SELECT id FROM record WHERE id >= ?1;
 DELETE FROM state WHERE name = 'bulk' AND ?1;
 """.strip().splitlines()
 """What an insertion of many new records owes the indexes; ?1: the first id."""
+
+MERGE = "INSERT INTO record_words (record_words, rank) VALUES ('merge', ?)"
+"""Merge segments of the word index, at most so many pages of it.
+
+SQLite's own merging comes in bursts of many pages, which one write then waits for; it is switched off. Sixteen segments
+of a level become one, which is little where each is of a single write, and large transactions merge in proportion.
+"""
+
+MERGE_FROM = 1000
+"""From so many changed records on, a transaction merges."""
+
+RECORDS_PER_PAGE = 16
 
 _TOUCH = tuple((table, what) for table in ("record", "record_vector") for what in ("INSERT", "UPDATE", "DELETE"))
 _NOT_BULK = "WHEN NOT EXISTS (SELECT 1 FROM main.state WHERE name = 'bulk')"

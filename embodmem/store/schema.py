@@ -306,6 +306,49 @@ CREATE TABLE summary_due (scale_ns INTEGER NOT NULL, begin_ns INTEGER NOT NULL,
     PRIMARY KEY (scale_ns, begin_ns)) WITHOUT ROWID;
 """
 
+_AREA = """
+SELECT {group}, min(x0), max(x1), min(y0), max(y1), min(z0), max(z1) FROM record
+WHERE id BETWEEN 64 * ({group}) AND 64 * ({group}) + 63 AND x0 IS NOT NULL HAVING count(*)
+"""
+
+_AREAS = f"""
+-- The place index holds the box around those of the records 64 * id .. 64 * id + 63 that have a place: what follows one
+-- another mostly happens near by, and an entry for 64 costs little beside one for each. Their own columns are exact.
+CREATE VIRTUAL TABLE record_area USING rtree (id, x0, x1, y0, y1, z0, z1);
+INSERT INTO record_area
+SELECT id >> 6, min(x0), max(x1), min(y0), max(y1), min(z0), max(z1) FROM record WHERE x0 IS NOT NULL GROUP BY id >> 6;
+DROP TRIGGER record_insert;
+DROP TRIGGER record_delete;
+DROP TRIGGER record_update_box;
+DROP TABLE record_box;
+CREATE TRIGGER record_insert AFTER INSERT ON record WHEN NOT EXISTS (SELECT 1 FROM state WHERE name = 'bulk') BEGIN
+    INSERT INTO record_words (rowid, label, text) VALUES (new.id, new.label, new.text);
+    DELETE FROM record_block WHERE number = new.id >> 10;
+END;
+CREATE TRIGGER record_insert_area AFTER INSERT ON record
+WHEN new.x0 IS NOT NULL AND NOT EXISTS (SELECT 1 FROM state WHERE name = 'bulk')
+AND NOT EXISTS (SELECT 1 FROM record_area WHERE id = new.id >> 6 AND x0 <= new.x0 AND y0 <= new.y0 AND z0 <= new.z0
+    AND x1 >= new.x1 AND y1 >= new.y1 AND z1 >= new.z1) BEGIN
+    INSERT OR REPLACE INTO record_area {_AREA.format(group="new.id >> 6")};
+END;
+CREATE TRIGGER record_delete AFTER DELETE ON record BEGIN
+    INSERT INTO record_words (record_words, rowid, label, text) VALUES ('delete', old.id, old.label, old.text);
+END;
+-- A box shrinks, too, so that it does not tell where something was that is forgotten.
+CREATE TRIGGER record_delete_area AFTER DELETE ON record WHEN old.x0 IS NOT NULL BEGIN
+    DELETE FROM record_area WHERE id = old.id >> 6;
+    INSERT INTO record_area {_AREA.format(group="old.id >> 6")};
+END;
+CREATE TRIGGER record_update_area AFTER UPDATE OF x0, x1, y0, y1, z0, z1 ON record
+WHEN old.x0 IS NOT new.x0 OR old.y0 IS NOT new.y0 OR old.z0 IS NOT new.z0
+OR old.x1 IS NOT new.x1 OR old.y1 IS NOT new.y1 OR old.z1 IS NOT new.z1 BEGIN
+    DELETE FROM record_area WHERE id = old.id >> 6;
+    INSERT INTO record_area {_AREA.format(group="old.id >> 6")};
+END;
+-- Segments of the word index are merged as `store.changes` says.
+INSERT INTO record_words (record_words, rank) VALUES ('automerge', 0);
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -321,6 +364,7 @@ STEPS: tuple[str, ...] = (
     _SEGMENTATIONS,
     _CONTENTS,
     _SUMMARIES,
+    _AREAS,
 )
 """Step i leads from version i to version i + 1."""
 

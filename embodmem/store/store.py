@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embodmem.errors import MemoryInUse, ReadOnlyMemory, StoreError
-from embodmem.store.changes import TOUCHED
+from embodmem.store.changes import MERGE, MERGE_FROM, RECORDS_PER_PAGE, TOUCHED
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.schema import migrate
@@ -166,6 +166,8 @@ class Store(State):
         touched = [row[0] for row in self._writer.execute("SELECT id FROM touched ORDER BY id")]
         if touched:
             self._writer.execute("DELETE FROM touched")
+        if len(touched) >= MERGE_FROM:
+            self._writer.execute(MERGE, (len(touched) // RECORDS_PER_PAGE,))
         with self._changing(touched):
             self._writer.execute("COMMIT")
 

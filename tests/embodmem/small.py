@@ -81,7 +81,7 @@ def embodmem(*args: object, cwd: Path | None = None, **env: str) -> subprocess.C
 
 def content(path: Path) -> dict[str, list[Any]]:
     """All rows of all tables of a memory's file, but for the vectors."""
-    records = ("record_tag", "record_link", "record_box", "object", "fact", "stamp", "state")
+    records = ("record_tag", "record_link", "record_area", "object", "fact", "stamp", "state")
     tables = (*records, "brick", "keyframe", "keyframe_surface", "keyframe_depth", "payload")
     columns = "id, kind, subkind, agent, label, text, first_ns, last_ns, x, y, z, x0, y0, z0, x1, y1, z1, live, data"
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:

@@ -76,7 +76,7 @@ def test_any_setting_can_be_overridden_and_comes_back(data: st.DataObject) -> No
         config = config_from(plain)
     except ConfigError as error:  # out of the bounds of its section, and the message says which
         sections = ("store", "spatial", "scene", "payloads", "procedural", "guard", "semantic", "working", "lifecycle")
-        assert where[0] in (*sections, "recall", "episodic") and str(error).startswith(where[0])
+        assert where[0] in (*sections, "recall", "episodic", "index") and str(error).startswith(where[0])
         return
     got: Any = config
     for name in where:

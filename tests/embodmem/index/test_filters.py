@@ -113,15 +113,9 @@ queries = st.fixed_dictionaries(
 
 
 @settings(max_examples=200, deadline=None)
-@given(fields=queries, many=st.sampled_from([0, 64, filters.MANY_ROWS]))
-def test_filters_are_exactly_those_of_the_model(world: tuple[Records, list[Row]], fields: dict, many: int) -> None:
+@given(fields=queries)
+def test_filters_are_exactly_those_of_the_model(world: tuple[Records, list[Row]], fields: dict) -> None:
     records, rows = world
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filters, "MANY_ROWS", many)
-        check_filters(records, rows, fields)
-
-
-def check_filters(records: Records, rows: list[Row], fields: dict) -> None:
     query = Query(**fields)
     wanted = {f"{row.record.kind}:{row.number}" for row in rows if passes(row, query)}
     listed = [r.id for r in records.in_order(query, (), newest_first=False, limit=1000)]

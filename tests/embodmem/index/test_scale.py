@@ -63,8 +63,7 @@ def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that large memories do, from 500 records on."""
     for module in ("mirror", "rows"):
         monkeypatch.setattr(f"embodmem.index.{module}.EXACT_ROWS", 500)
-    monkeypatch.setattr(Rows, "SPAN", 64)
-    monkeypatch.setattr("embodmem.index.filters.MANY_ROWS", 1000)
+    monkeypatch.setattr(Rows, "SPAN", 16)
     for module in ("codes", "vectors"):
         monkeypatch.setattr(f"embodmem.index.{module}.FEW", 100)
 

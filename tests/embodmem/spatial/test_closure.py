@@ -56,7 +56,7 @@ def map_of(memory: EmbodiedMemory) -> dict[int, bytes]:
 def all_of(memory: EmbodiedMemory) -> list[object]:
     """All that a correction may touch."""
     with memory.store.read() as db:
-        sql = ("SELECT * FROM keyframe", "SELECT * FROM keyframe_surface", "SELECT * FROM record_box")
+        sql = ("SELECT * FROM keyframe", "SELECT * FROM keyframe_surface", "SELECT * FROM record_area")
         rows = [db.execute(query + " ORDER BY id").fetchall() for query in sql]
         places = db.execute("SELECT id, x, y, z, x0, z1 FROM record ORDER BY id").fetchall()
     return [*rows, places, map_of(memory)]

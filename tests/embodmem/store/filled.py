@@ -49,7 +49,7 @@ def fill(store: Store, n: int = 40) -> Records:
 def content(db: sqlite3.Connection) -> dict[str, list[Any]]:
     """Every row of every table, and of the place and word indexes."""
     rows = {table: db.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}
-    rows["box"] = db.execute("SELECT * FROM record_box ORDER BY id").fetchall()
+    rows["box"] = db.execute("SELECT * FROM record_area ORDER BY id").fetchall()
     rows["words"] = db.execute(
         "SELECT rowid FROM record_words WHERE record_words MATCH 'sentence OR label1'"
     ).fetchall()
@@ -61,9 +61,16 @@ def check_indexes(db: sqlite3.Connection) -> None:
     assert db.execute("PRAGMA integrity_check").fetchone()[0] == "ok"
     assert db.execute("PRAGMA foreign_key_check").fetchall() == []
     db.execute("INSERT INTO record_words (record_words, rank) VALUES ('integrity-check', 1)")
-    boxes = db.execute("SELECT id FROM record_box ORDER BY id").fetchall()
-    assert boxes == db.execute("SELECT id FROM record WHERE x0 IS NOT NULL ORDER BY id").fetchall()
-    assert db.execute("SELECT rtreecheck('record_box')").fetchone()[0] == "ok"
+    areas = np.array(db.execute("SELECT * FROM record_area ORDER BY id").fetchall(), np.float64).reshape(-1, 7)
+    sql = (
+        "SELECT id >> 6, min(x0), max(x1), min(y0), max(y1), min(z0), max(z1) FROM record WHERE x0 IS NOT NULL "
+        "GROUP BY id >> 6 ORDER BY 1"
+    )
+    wanted = np.array(db.execute(sql).fetchall(), np.float64).reshape(-1, 7)
+    assert areas[:, 0].tolist() == wanted[:, 0].tolist()
+    np.testing.assert_allclose(areas, wanted, rtol=3e-7, atol=1e-37)  # float32, rounded outwards
+    assert (areas[:, 1::2] <= wanted[:, 1::2]).all() and (areas[:, 2::2] >= wanted[:, 2::2]).all()
+    assert db.execute("SELECT rtreecheck('record_area')").fetchone()[0] == "ok"
 
 
 def check_file_indexes(path: Path) -> None:

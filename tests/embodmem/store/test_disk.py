@@ -196,7 +196,7 @@ if "memory" in globals():
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files by setrlimit")
-@pytest.mark.parametrize("limit_kib", [8, 300, 1000])
+@pytest.mark.parametrize("limit_kib", [8, 400, 1000])
 def test_a_full_disk_of_a_real_process(path: Path, limit_kib: int) -> None:
     arguments = [sys.executable, "-c", LIMITED, str(path), str(limit_kib * 1024)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
