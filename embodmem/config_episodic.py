@@ -87,6 +87,34 @@ class SegmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FragmentConfig:
+    """The associative store over the newest events and views (`embodmem.episodic.associative`)."""
+
+    store: str = "hopfield"
+    """"hopfield" keeps the vectors themselves, "superposition" sparse codes in one matrix of links."""
+    max_mib: float = 64.0
+    """Bytes of vectors, MiB ("hopfield"); the oldest make way."""
+    beta: float = 32.0
+    """Inverse temperature ("hopfield"): the larger, the more one answer takes all."""
+    units: int = 4096
+    """Units of a code ("superposition"); the links take twice its square in bytes."""
+    active: int = 48
+    """How many of them are on in a code ("superposition")."""
+
+    def __post_init__(self) -> None:
+        if self.store not in ("hopfield", "superposition"):
+            raise ConfigError(f"episodic.fragments.store: wanted hopfield or superposition, got {self.store!r}")
+        if not (0.1 <= self.max_mib <= 65536 and 0 < self.beta < math.inf):
+            raise ConfigError(
+                f"episodic.fragments: wanted max_mib in 0.1..65536 and beta > 0, got {self.max_mib} and {self.beta}"
+            )
+        if not 2 <= self.active <= self.units // 2 <= 8192:
+            raise ConfigError(
+                f"episodic.fragments: wanted 2 <= active <= units / 2 <= 8192, got {self.active} and {self.units}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpisodicConfig:
     """Keyframes and events (`embodmem.episodic`)."""
 
@@ -100,3 +128,4 @@ class EpisodicConfig:
     """Whether keyframes keep their depth (95 KB for 640x480), so that their poses can be corrected later."""
     summaries: SummaryConfig = field(default_factory=SummaryConfig)
     segments: SegmentConfig = field(default_factory=SegmentConfig)
+    fragments: FragmentConfig = field(default_factory=FragmentConfig)

@@ -9,10 +9,11 @@ from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from embodmem.config import EpisodicConfig
 from embodmem.episodic.event import digest_number, record_of
+from embodmem.episodic.fragments import Fragments
 from embodmem.episodic.reads import EpisodicReads
 from embodmem.episodic.segments import Segment, Segments
 from embodmem.episodic.summaries import HAPPENED, SEGMENT, Summaries
@@ -67,6 +68,7 @@ class EpisodicMemory(EpisodicReads):
         self.config = config or EpisodicConfig()
         self.summaries = Summaries(records, self.config.summaries)
         self._segments = Segments(records, self.summaries, self.config)
+        self._fragments = Fragments(records, self.config.fragments)
         self._jpeg_quality = jpeg_quality
         self._last: dict[str, tuple[int, Pose]] = {}
         self.store.after_rollback.append(self.reload)
@@ -284,6 +286,22 @@ class EpisodicMemory(EpisodicReads):
         closed, all_cut = self._segments.step(now_ns, limit)
         thinned = self.summaries.thin(now_ns, limit)
         return made + closed, done and all_cut and thinned < limit
+
+    def from_fragment(self, fragment: ArrayLike, k: int = 5, *, model: str = "") -> list[Recall]:
+        """What a part of a vector calls up among the newest events and views (`embodmem.episodic.associative`).
+
+        Args:
+            fragment: (D,), NaN where it is not known.
+            k: At most so many.
+            model: Whose vectors; "" for the memory's encoder, else a model with whose vectors events were written.
+
+        Returns:
+            Records, best first; `score` and `why["fragment"]` are the store's own measure.
+
+        Raises:
+            InvalidInput: The fragment is none, or not as long as that model's vectors.
+        """
+        return self._fragments.call_up(fragment, k, model, HAPPENED)
 
     def segments(self, query: Query | None = None, *, limit: int = 1000) -> list[Segment]:
         """Stretches of events that hang together, in order of time, as far as `consolidate` came.
