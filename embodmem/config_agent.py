@@ -60,6 +60,16 @@ class LifecycleConfig:
     """Kinds of events that are remembered for longer, as is what earned a reward."""
     significance: float = 8.0
     """How many times longer."""
+    trial_s: float = 0.0
+    """After this time, seconds, an event is weighed by what the last questions lose without it. 0: all are admitted."""
+    admit_from: float = 0.02
+    """The weight from which on it is admitted, in 0..1; of what is lighter only the trial is kept."""
+    novelty_weight: float = 0.05
+    """Weight of what says something new though nobody asked."""
+    questions: int = 32
+    """So many last questions are asked again."""
+    min_questions: int = 4
+    """Nothing is weighed before so many were asked."""
     vector_half_life_s: float = 0.0
     """The same for vectors, which lose bits with it, seconds. 0: they stay as they are."""
     vector_bits: tuple[tuple[float, int], ...] = ((0.5, 8), (0.25, 4), (0.1, 2))
@@ -73,6 +83,14 @@ class LifecycleConfig:
         spans = (self.repeat_s, self.settle_s, self.merge_pause_s, self.merge_distance_m, self.half_life_s, self.undo_s)
         if not all(0.0 <= span < 1e10 for span in (*spans, self.budget_mib)):
             raise ConfigError(f"lifecycle: wanted spans and budget_mib from 0 to 1e10, got {self}")
+        weights = (self.admit_from, self.novelty_weight)
+        if not all(0.0 <= weight <= 1.0 for weight in weights) or not 1 <= self.min_questions <= self.questions:
+            raise ConfigError(
+                "lifecycle: wanted admit_from and novelty_weight in 0..1 and 1 <= min_questions <= questions, got "
+                f"{weights}, {self.min_questions} and {self.questions}"
+            )
+        if not 0.0 <= self.trial_s < 1e10:
+            raise ConfigError(f"lifecycle: wanted trial_s from 0 to 1e10, got {self.trial_s}")
         if not self.vector_half_life_s < 1e10 or self.vector_half_life_s < 0:
             raise ConfigError(f"lifecycle: wanted vector_half_life_s from 0 to 1e10, got {self.vector_half_life_s}")
         steps = sorted(self.vector_bits, reverse=True)

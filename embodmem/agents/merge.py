@@ -13,6 +13,7 @@ import numpy as np
 from embodmem.embodied import OWNER, EmbodiedMemory
 from embodmem.errors import InvalidInput
 from embodmem.index import Record
+from embodmem.procedural.adopt import adopt as adopt_skills
 from embodmem.semantic import Claim
 from embodmem.spatial.octree.files import merge_bricks
 from embodmem.spatial.octree.fuse import fused
@@ -33,6 +34,7 @@ class Merged:
         objects: Objects of the other memory, those known here included.
         facts: Facts of the other memory that changed what is believed here.
         bricks: Bricks of its map.
+        skills: Skills of it that were new.
     """
 
     records: int
@@ -40,6 +42,7 @@ class Merged:
     objects: int
     facts: int
     bricks: int
+    skills: int = 0
 
 
 def merge(
@@ -54,7 +57,8 @@ def merge(
     Both have to use one world frame. Events, keyframes and experiences keep their times, agents and sources; objects
     that are the same become one; facts come in as claims, which the rules of this memory decide, and count as learnt
     now; log-odds of the maps add up, as those of independent observations do (Hornung et al., Autonomous Robots 2013,
-    eq. 2). The working memory and the trust in sources are each memory's own and stay out; skills are distilled anew.
+    eq. 2). Skills come with their versions and uses, cases with what they earned. The working memory and the trust in
+    sources are each memory's own and stay out.
 
     Args:
         memory: Takes it in.
@@ -81,6 +85,7 @@ def merge(
             if progress is not None:
                 progress(records + known)
         facts = sum(work.claim(row) for row in work.facts(source))
+        skills = adopt_skills(memory.procedural, other.procedural, work.rows)
         bricks = work.map()
         for agent, ns in source.execute("SELECT agent, max(ns) FROM stamp GROUP BY agent").fetchall():
             name = work.rename.get(agent, agent)
@@ -88,7 +93,7 @@ def merge(
             memory.store.advance(OWNER, name, max(ns, newest or 0))
     for part in (memory.episodic, memory.procedural):
         part.reload()
-    return Merged(records, known, len(work.names), facts, bricks)
+    return Merged(records, known, len(work.names), facts, bricks, skills)
 
 
 class _Merge:
@@ -97,7 +102,7 @@ class _Merge:
     def __init__(self, memory: EmbodiedMemory, other: EmbodiedMemory, rename: dict[str, str]) -> None:
         self.memory, self.other, self.rename = memory, other, rename
         self.names: dict[str, str] = {}  # ids of objects
-        self._row: dict[int, int] = {}  # row ids there -> here
+        self.rows: dict[int, int] = {}  # row ids there -> here
 
     def chunks(self, source: sqlite3.Connection) -> Iterable[list[int]]:
         marks = ", ".join("?" * len(_KINDS))
@@ -107,24 +112,24 @@ class _Merge:
     def copy(self, db: sqlite3.Connection, source: sqlite3.Connection, chunk: list[int]) -> int:
         """Copy records that are not here yet; returns how many."""
         for old, new in self.names.items():
-            self._row.setdefault(int(old.partition(":")[2]), int(new.partition(":")[2]))
+            self.rows.setdefault(int(old.partition(":")[2]), int(new.partition(":")[2]))
         numbers, records = list[int](), list[Record]()
         for number, record in self._records(source, chunk):
             here = self._find(db, record)
             if here is not None:
-                self._row[number] = here
+                self.rows[number] = here
                 continue
             numbers.append(number)
             records.append(record)
         made = self.memory.records.add_many(records)
         pairs = dict(zip(numbers, map(int, made), strict=True))
-        self._row.update(pairs)
+        self.rows.update(pairs)
         links = source.execute(
             "SELECT id, ref FROM record_link WHERE id IN (SELECT value FROM json_each(?))", (json.dumps(numbers),)
         )
         db.executemany(
             "INSERT OR IGNORE INTO record_link VALUES (?, ?)",
-            [(pairs[a], self._row[b]) for a, b in links if b in self._row],
+            [(pairs[a], self.rows[b]) for a, b in links if b in self.rows],
         )
         for table in _SIDES:
             self._copy_side(db, source, table, pairs)

@@ -17,8 +17,8 @@ class Change:
     Attributes:
         number: Its number, ascending.
         stamp_ns: When, ns.
-        what: "merge" (several records became one), "retire" (one faded), "expire", "drop" (bytes are gone),
-            "thin" and "renew" (vectors in fewer bits, and whole again).
+        what: "merge" (several records became one), "retire" (one faded), "expire", "reject" (not admitted), "drop"
+            (bytes are gone), "thin" and "renew" (vectors in fewer bits, and whole again).
         why: The reason, in words.
         made: Row id of the record that it made, or None.
         parts: Row ids of what it took out of recall, as far as they are still there.

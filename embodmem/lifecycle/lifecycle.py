@@ -11,6 +11,8 @@ from embodmem.config import LifecycleConfig
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import InvalidInput
 from embodmem.index.filters import row_id
+from embodmem.index.memory import as_query
+from embodmem.lifecycle.admission import Admission
 from embodmem.lifecycle.ageing import Ageing
 from embodmem.lifecycle.changes import Changes
 from embodmem.lifecycle.filter import SensoryFilter
@@ -32,6 +34,7 @@ class Report:
         learnt: Facts about routines and preferences that are new; only `run` looks for them.
         thinned: Vectors that lost bits.
         renewed: Vectors that were made anew, since they are in use again.
+        rejected: Records that were not admitted after their trial.
         done: Whether nothing is left to do at this time.
     """
 
@@ -43,6 +46,7 @@ class Report:
     learnt: int = 0
     thinned: int = 0
     renewed: int = 0
+    rejected: int = 0
     done: bool = True
 
     def __add__(self, other: Report) -> Report:
@@ -79,6 +83,7 @@ class Lifecycle:
         self.changes = Changes(records)
         self.merging = Merging(records, self.changes, self.config)
         self.forgetting = Forgetting(records, self.changes, self.config)
+        self.admission = Admission(memory, self.changes, self.config)
         self.ageing = Ageing(records, self.changes, self.forgetting, self.config)
         self._used: dict[int, int] = {}
 
@@ -98,6 +103,7 @@ class Lifecycle:
     def recall(self, query: Query | str, k: int = 10) -> list[Recall]:
         """What the memory recalls; what is recalled is kept for longer."""
         found = self.memory.recall(query, k)
+        self.admission.note(as_query(query))
         for item in found:
             if item.kind in ("event", "keyframe", "item"):
                 self._used[row_id(item.id)] = self._used.get(row_id(item.id), 0) + 1
@@ -147,12 +153,22 @@ class Lifecycle:
             settled = len(self.changes.settle(now_ns - int(self.config.undo_s * 1e9), limit))
             thinned, renewed = self.ageing.step(now_ns, limit) if all_seen else (0, 0)
             shrunk, fits = self.forgetting.shrink(now_ns, limit) if all_seen else (0, False)
+        rejected, weighed = self.admission.step(now_ns, limit) if all_seen else (0, False)
         # Outside of the transaction: a language model may write them.
         summarised, told = self.memory.episodic.consolidate(now_ns, limit) if all_seen else (0, False)
         self.memory.episodic.reload()
-        done = all_seen and fits and told and max(expired, retired, settled, thinned, renewed) < limit
-        dropped = settled + shrunk
-        return Report(merged, retired, expired, dropped, summarised, thinned=thinned, renewed=renewed, done=done)
+        done = all_seen and fits and told and weighed and max(expired, retired, settled, thinned, renewed) < limit
+        return Report(
+            merged,
+            retired,
+            expired,
+            settled + shrunk,
+            summarised,
+            thinned=thinned,
+            renewed=renewed,
+            rejected=rejected,
+            done=done,
+        )
 
     def _note_use(self, db: sqlite3.Connection, now_ns: int) -> None:
         used, self._used = self._used, {}

@@ -43,7 +43,7 @@ class ProceduralMemory(RecordMemory):
         super().__init__(records)
         self.config = config or ProceduralConfig()
         self._cases = Cases(records, self.config)
-        self._skills = Skills(records, self.config)
+        self.skill_store = Skills(records, self.config)
         self.store.after_rollback.append(self.reload)
 
     def reload(self) -> None:
@@ -209,19 +209,19 @@ class ProceduralMemory(RecordMemory):
         with self.store.transaction() as db:
             items = self.records.in_order(Query(), (KIND,), newest_first=True, limit=newest)
             lives = {row_id(item.id): as_experience(item) for item in reversed(items)}
-            return self._skills.distil(db, lives, stamp_ns)
+            return self.skill_store.distil(db, lives, stamp_ns)
 
     def skill(self, skill_id: str) -> Skill:
         """The skill of an id such as "skill:13"; InvalidInput where there is none."""
-        return self._skills.get(skill_id)
+        return self.skill_store.get(skill_id)
 
     def skills(self, *, deprecated: bool = False) -> list[Skill]:
         """All skills, the surest first; those that are deprecated on request."""
-        return self._skills.all(deprecated)
+        return self.skill_store.all(deprecated)
 
     def offers(self, task: str, state: Sequence[str] = ()) -> list[Offer]:
         """The skills that do a task, with its names; those that are ready first, then the surest."""
-        return self._skills.offers(task, check_lines("state", state))
+        return self.skill_store.offers(task, check_lines("state", state))
 
     def record_use(self, skill_id: str, success: bool, *, stamp_ns: int, experience: str | None = None) -> Skill:
         """Count a use of a skill; its bounds follow, and it is deprecated or restored when that is due.
@@ -236,34 +236,34 @@ class ProceduralMemory(RecordMemory):
             InvalidInput: There is no such skill or experience.
         """
         with self.store.transaction() as db:
-            return self._skills.use(db, skill_id, success, stamp_ns, experience)
+            return self.skill_store.use(db, skill_id, success, stamp_ns, experience)
 
     def deprecate(self, skill_id: str, *, stamp_ns: int, why: str = "") -> None:
         """Take a skill out of the offer until its next use decides again."""
         with self.store.transaction() as db:
-            self._skills.set_deprecated(db, skill_id, True, stamp_ns, why)
+            self.skill_store.set_deprecated(db, skill_id, True, stamp_ns, why)
 
     def restore(self, skill_id: str, *, stamp_ns: int, why: str = "") -> None:
         """Offer a deprecated skill again, until its next use decides."""
         with self.store.transaction() as db:
-            self._skills.set_deprecated(db, skill_id, False, stamp_ns, why)
+            self.skill_store.set_deprecated(db, skill_id, False, stamp_ns, why)
 
     def revert(self, skill_id: str, version: int, *, stamp_ns: int, why: str = "") -> Skill:
         """Let a skill say again what an earlier version said."""
         with self.store.transaction() as db:
-            return self._skills.revert(db, skill_id, version, stamp_ns, why)
+            return self.skill_store.revert(db, skill_id, version, stamp_ns, why)
 
     def history(self, skill_id: str) -> list[Change]:
         """All changes of a skill, oldest first."""
-        return self._skills.history(skill_id)
+        return self.skill_store.history(skill_id)
 
     def remove(self, numbers: list[int]) -> int:
         """Remove records; skills say no more than what is left says, and go when too little is left."""
         with self.store.transaction() as db:
-            shaken = [n for n in self._skills.resting_on(db, numbers) if n not in set(numbers)]
+            shaken = [n for n in self.skill_store.resting_on(db, numbers) if n not in set(numbers)]
             gone = super().remove(numbers)
             if shaken:
                 items = self.records.in_order(Query(), (KIND,), newest_first=False, limit=1_000_000)
                 lives = {row_id(item.id): as_experience(item) for item in items}
-                gone += super().remove(self._skills.rest_again(db, shaken, lives))
+                gone += super().remove(self.skill_store.rest_again(db, shaken, lives))
         return gone

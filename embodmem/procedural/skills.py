@@ -19,14 +19,14 @@ from embodmem.procedural.types import Change, Experience, Offer, Skill
 from embodmem.types import Recall
 
 KIND = "skill"
-_SCRIPT = ("task", "steps", "preconditions", "context", "unless", "adds", "removes", "constants")
+SCRIPT = ("task", "steps", "preconditions", "context", "unless", "adds", "removes", "constants")
 _STANDING = ("successes", "failures", "lower", "mean", "upper")
 
 
 def as_skill(item: Recall) -> Skill:
     """The skill that a record keeps."""
     data = item.data
-    lists: dict[str, Any] = {name: tuple(data[name]) for name in _SCRIPT[1:-1]}
+    lists: dict[str, Any] = {name: tuple(data[name]) for name in SCRIPT[1:-1]}
     numbers = {
         name: data[name] for name in ("version", "deprecated", "successes", "failures", "lower", "mean", "upper")
     }
@@ -76,7 +76,7 @@ class Skills:
 
     def distil(self, db: sqlite3.Connection, lives: Mapping[int, Experience], stamp_ns: int) -> list[str]:
         """Make skills of experiences, or better the ones that there are; returns the ids of those that changed."""
-        rests = self._evidence(db)
+        rests = self.evidence(db)
         scripts = distil(lives, self.config.min_successes, self.config.min_overlap)
         pairs = [
             (len(shared), i, skill)
@@ -100,7 +100,8 @@ class Skills:
         return changed
 
     @staticmethod
-    def _evidence(db: sqlite3.Connection) -> dict[int, set[int]]:
+    def evidence(db: sqlite3.Connection) -> dict[int, set[int]]:
+        """Row id of each skill -> those of the experiences that it rests on."""
         rests: dict[int, set[int]] = {}
         sql = f"SELECT r.id, l.ref FROM record r JOIN record_link l ON l.id = r.id WHERE r.kind = '{KIND}'"
         for number, ref in db.execute(sql):
@@ -112,8 +113,14 @@ class Skills:
         number = self.records.add(self._record(content, script.successes, stamp_ns, stamp_ns, 1, {}))
         self._count_in(db, number, script, stamp_ns)
         self._note(db, number, 1, stamp_ns, "distilled", f"of {len(script.successes)} successes", content)
-        self._settle(db, number, stamp_ns)
+        self.settle(db, number, stamp_ns)
         return number
+
+    def add_known(
+        self, content: Mapping[str, Any], evidence: Sequence[int], span_ns: tuple[int, int], data: Mapping[str, Any]
+    ) -> int:
+        """Keep a skill that was distilled elsewhere; its uses and its history come with `adopt`."""
+        return self.records.add(self._record(content, evidence, *span_ns, int(data["version"]), data))
 
     def _refine(self, db: sqlite3.Connection, number: int, script: Script, stamp_ns: int) -> bool:
         """Take up a script as the next version, if it says something new."""
@@ -126,10 +133,10 @@ class Skills:
         if fresh:
             self._note(db, number, version, stamp_ns, "refined", f"of {len(script.successes)} successes", content)
         else:
-            content = {name: old.data[name] for name in _SCRIPT}
+            content = {name: old.data[name] for name in SCRIPT}
         record = self._record(content, script.successes, old.first_seen_ns, stamp_ns, version, old.data)
         self.records.replace(number, record)
-        self._settle(db, number, stamp_ns)
+        self.settle(db, number, stamp_ns)
         return fresh
 
     def _record(
@@ -172,14 +179,14 @@ class Skills:
         rests = None if experience is None else row_id(self.records.get_id(experience).id)
         sql = "INSERT OR IGNORE INTO skill_use (id, experience, success, stamp_ns) VALUES (?, ?, ?, ?)"
         db.execute(sql, (number, rests, int(success), check_stamp(stamp_ns)))
-        self._settle(db, number, stamp_ns)
+        self.settle(db, number, stamp_ns)
         return self.get(skill_id)
 
     def _standing(self, successes: float, failures: float) -> dict[str, float]:
         lower, mean, upper = success_bounds(successes, failures, self.config.credible, self.config.prior)
         return {"successes": successes, "failures": failures, "lower": lower, "mean": mean, "upper": upper}
 
-    def _settle(self, db: sqlite3.Connection, number: int, stamp_ns: int) -> None:
+    def settle(self, db: sqlite3.Connection, number: int, stamp_ns: int) -> None:
         """Write how it stands: counts, bounds, and whether it is still offered."""
         sql = "SELECT success FROM skill_use WHERE id = ? ORDER BY stamp_ns, number"
         uses = [row[0] for row in db.execute(sql, (number,))]
@@ -219,7 +226,7 @@ class Skills:
         new = skill.version + 1
         self.records.replace(number, self._record(content, evidence, old.first_seen_ns, stamp_ns, new, old.data))
         self._note(db, number, new, check_stamp(stamp_ns), "reverted", why, content)
-        self._settle(db, number, stamp_ns)
+        self.settle(db, number, stamp_ns)
         return self.get(skill_id)
 
     def history(self, skill_id: str) -> list[Change]:
@@ -254,11 +261,11 @@ class Skills:
     def resting_on(self, db: sqlite3.Connection, numbers: Sequence[int]) -> list[int]:
         """The skills that were distilled from any of these experiences."""
         gone = set(numbers)
-        return [skill for skill, rests in self._evidence(db).items() if rests & gone]
+        return [skill for skill, rests in self.evidence(db).items() if rests & gone]
 
     def rest_again(self, db: sqlite3.Connection, skills: Sequence[int], lives: Mapping[int, Experience]) -> list[int]:
         """After experiences were forgotten: say only what is left says; returns the skills of which nothing is left."""
-        empty, rests = [], self._evidence(db)
+        empty, rests = [], self.evidence(db)
         for number in skills:
             item = self.records.get([number])
             left = {n: lives[n] for n in rests.get(number, ()) if n in lives}
@@ -273,4 +280,4 @@ class Skills:
 
 
 def _content(script: Script) -> dict[str, Any]:
-    return {name: list(value) if isinstance(value := getattr(script, name), tuple) else value for name in _SCRIPT}
+    return {name: list(value) if isinstance(value := getattr(script, name), tuple) else value for name in SCRIPT}

@@ -203,3 +203,54 @@ def test_a_role_sees_its_part() -> None:
     with pytest.raises(InvalidInput, match="a name"):
         Role(name=" ")
     memory.close()
+
+
+def practised(agent: str, count: int, start: int, path: Path | None = None) -> EmbodiedMemory:
+    """A memory of somebody who made tea so often, in a kitchen that was warm each time."""
+    memory = made(path)
+    plan = ("go kitchen", "heat water", "pour tea")
+    for i in range(start, start + count):
+        memory.procedural.add(
+            Experience(stamp_ns=i, task="make tea", state=("kettle is full",), plan=plan, success=True, agent=agent)
+        )
+    return memory
+
+
+def test_skills_and_what_cases_earned_come_along(tmp_path: Path) -> None:
+    one, two = made(tmp_path / "one.mem"), practised("b", 4, 1)
+    (skill,) = two.procedural.distil(10)
+    two.procedural.record_use(skill, False, stamp_ns=20)
+    (case, *_) = [case.id for case in two.procedural.retrieve("make tea", ("kettle is full",))]
+    two.procedural.reward(case, "make tea", ("kettle is full",), 3.0)
+    done = merge(one, two)
+    assert done.skills == 1 and done.records == 4
+    (mine,), (theirs,) = one.procedural.skills(), two.procedural.skills()
+    assert (mine.task, mine.steps, mine.version) == (theirs.task, theirs.steps, theirs.version)
+    assert (mine.successes, mine.failures, mine.lower) == (theirs.successes, theirs.failures, theirs.lower)
+    assert len(mine.evidence) == 4
+    assert [c.what for c in one.procedural.history(mine.id)] == [c.what for c in two.procedural.history(theirs.id)]
+    state = ("kettle is full",)
+    values = [
+        sorted(m.procedural.value(c.id, "make tea", state) for c in m.procedural.retrieve("make tea"))
+        for m in (one, two)
+    ]
+    assert values[0] == values[1] and values[0][-1] > 1.5
+    again = merge(one, two)
+    assert again.skills == 0 and again.records == 0 and one.procedural.skills() == [mine]
+    one.close()
+    with EmbodiedMemory(tmp_path / "one.mem", "r", encoder=HashingEncoder(64)) as one:
+        assert one.procedural.skills() == [mine]
+    two.close()
+
+
+def test_a_skill_that_both_know_is_one_skill_with_the_uses_of_both() -> None:
+    one, two = practised("a", 3, 1), practised("b", 5, 100)
+    one.procedural.distil(10)
+    two.procedural.distil(200)
+    (before,) = one.procedural.skills()
+    assert merge(one, two).skills == 0
+    (skill,) = one.procedural.skills()
+    assert skill.id == before.id and skill.successes > before.successes and skill.lower > before.lower
+    assert one.procedural.distil(300) in ([], [skill.id]) and len(one.procedural.skills()) == 1
+    for memory in (one, two):
+        memory.close()

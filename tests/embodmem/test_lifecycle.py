@@ -314,3 +314,54 @@ def test_vectors_stay_as_they_are_unless_asked(life: Lifecycle) -> None:
     for wrong in (((0.5, 3),), ((0.2, 8), (0.5, 4)), ((1.5, 8),), ((0.5, 8), (0.4, 8))):
         with pytest.raises(ConfigError, match="vector_bits"):
             LifecycleConfig(vector_bits=wrong)
+
+
+HOUSEHOLD = ("the parcel came with the blue van", "the violin went to the repair shop", "rain fell into the cellar")
+
+
+def lived(**more: object) -> Lifecycle:
+    """Things that are asked for, said once; and what says the same about the dock again and again, at other times."""
+    life = made(trial_s=86_400.0, merge_alike=1.0, merge_pause_s=0.0, **more)
+    for i, text in enumerate(HOUSEHOLD):
+        life.write(event(i * 1000 * S, text, "note"))
+    for i in range(20):
+        life.write(event((10_000 + i * 60) * S, f"the robot waits at the dock {i % 2}", "state"))
+    life.write(event(20_000 * S, "the robot waits at the dock for Ada", "told", source="user"))
+    return life
+
+
+def test_what_answers_nothing_and_says_nothing_new_is_kept_for_a_trial_only() -> None:
+    life = lived()
+    for question in ("parcel", "where is the violin?", "did rain come in?", "blue van", "violin repair"):
+        life.recall(question, 3)
+    assert life.run(DAY // 2).rejected == 0 and len(texts(life)) == 24  # the trial is not over
+    rejected = life.run(2 * DAY).rejected
+    assert 17 <= rejected <= 19
+    assert {*HOUSEHOLD, "the robot waits at the dock 0"} < set(texts(life))  # of what says the same, the first
+    assert texts(life)[-1] == "the robot waits at the dock for Ada"  # what a person told needs no trial
+    weights = [item.data.get("utility", 0.0) for item in life.memory.episodic.timeline()]
+    assert min(weights[:3]) >= life.config.admit_from
+    assert life.run(2 * DAY) == Report()  # each is weighed once
+    (change,) = [change for change in life.changes.all() if change.what == "reject"]
+    assert "5 questions" in change.why and life.changes.undo(change.number) == rejected
+    assert len(texts(life)) == 24
+    life.memory.close()
+
+
+def test_what_is_asked_for_is_admitted_though_it_says_nothing_new() -> None:
+    life = lived(novelty_weight=0.0)
+    for _ in range(5):
+        life.recall("where does the robot wait?", 3)
+    life.run(2 * DAY)
+    left = texts(life)
+    assert any(text.startswith("the robot waits at the dock") and text[-1].isdigit() for text in left)
+    assert not set(HOUSEHOLD) <= set(left)  # novelty counts nothing here, and nobody asked for all of these
+    life.memory.close()
+
+
+def test_without_questions_everything_is_admitted() -> None:
+    life = lived()
+    assert life.run(9 * DAY).rejected == 0 and len(texts(life)) == 24
+    life.memory.close()
+    with pytest.raises(ConfigError, match="min_questions"):
+        LifecycleConfig(min_questions=9, questions=8)
