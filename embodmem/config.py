@@ -14,6 +14,7 @@ from embodmem.config_agent import ProceduralConfig as ProceduralConfig
 from embodmem.config_agent import WorkingConfig as WorkingConfig
 from embodmem.config_episodic import EpisodicConfig as EpisodicConfig
 from embodmem.config_episodic import FragmentConfig as FragmentConfig
+from embodmem.config_episodic import NoteConfig as NoteConfig
 from embodmem.config_episodic import SegmentConfig as SegmentConfig
 from embodmem.config_episodic import SummaryConfig as SummaryConfig
 from embodmem.config_recall import IndexConfig as IndexConfig

@@ -115,6 +115,29 @@ class FragmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NoteConfig:
+    """Links between events that are alike (`embodmem.episodic.notes`)."""
+
+    links: int = 4
+    """An event is linked to so many earlier ones at most. 0: no links are made."""
+    alike: float = 0.6
+    """Cosine from which two events are alike."""
+    among: int = 16384
+    """So many newest events before it are looked at."""
+    context: int = 16
+    """So many linked notes, the closest, add their words to a note's context."""
+    keywords: int = 24
+    """Words of a context."""
+
+    def __post_init__(self) -> None:
+        if self.links < 0 or min(self.among, self.context, self.keywords) < 1 or not 0 < self.alike <= 1:
+            raise ConfigError(
+                "episodic.notes: wanted links >= 0, among, context and keywords >= 1 and alike in 0..1, got "
+                f"{self.links}, {self.among}, {self.context}, {self.keywords} and {self.alike}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class EpisodicConfig:
     """Keyframes and events (`embodmem.episodic`)."""
 
@@ -129,3 +152,4 @@ class EpisodicConfig:
     summaries: SummaryConfig = field(default_factory=SummaryConfig)
     segments: SegmentConfig = field(default_factory=SegmentConfig)
     fragments: FragmentConfig = field(default_factory=FragmentConfig)
+    notes: NoteConfig = field(default_factory=NoteConfig)

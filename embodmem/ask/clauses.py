@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from embodmem.ask.times import Clock, TimeNotKnown, read_time
+from embodmem.ask.times import Clock, TimeNotKnown, day_before, read_time
 
 _SIDES = {
     "before": "before", "prior to": "before", "until": "before", "till": "before", "up to": "before",
@@ -51,8 +51,9 @@ def split_clauses(words: str, clock: Clock) -> tuple[str, list[Clause]]:
             and not only_times
             and _is_event(found)
         ):
-            main, rest = split_clauses(words[: found.start()].strip(), clock)
-            return main, [*rest, Clause("after", found["a"], True), Clause("before", found["b"], True)]
+            before, first, last = day_before(words[: found.start()].strip(), found["a"], found["b"], clock)
+            main, rest = split_clauses(before, clock)
+            return main, [*rest, Clause("after", first, True), Clause("before", last, True)]
     starts = [found for found in _CONNECTOR.finditer(words) if found.start() > 0]
     clauses = []
     ends = [*(found.start() for found in starts), len(words)][1:]

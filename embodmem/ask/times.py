@@ -54,6 +54,10 @@ _PHRASES = (
     r"at (?P<hour>\d{1,2})(?![\w:.])",
     rf"in (?P<period>{_MONTH}(?: \d{{4}})?|(?:19|20)\d\d)\b",
 )
+_WITH_DAY = re.compile(
+    rf"(?:at )?(?P<clock>{_CLOCK}|\d{{1,2}})(?:,? (?:on |of )?(?P<day>{_DAY}))?|"
+    rf"(?:on )?(?P<day_before>{_DAY}),? (?:at )?(?P<clock_after>{_CLOCK}|\d{{1,2}})"
+)
 _TIME = re.compile(rf"(?<![\w.:])(?:{'|'.join(_PHRASES)})")
 
 
@@ -151,6 +155,36 @@ def read_time(text: str, clock: Clock) -> Span | None:
     if text == "now":
         return Span(clock.now_ns, clock.now_ns, exact=True)
     return None if found is None else _span(found, clock)
+
+
+def of_one_day(first: str, last: str, clock: Clock) -> tuple[str, str]:
+    """Both ends of a span, where a day that is said with one of them is meant for both ("8:00", "9:00 yesterday")."""
+    ends = [_WITH_DAY.fullmatch(text.strip()) for text in (first, last)]
+    days = [end and (end["day"] or end["day_before"]) for end in ends]
+    clocks = [end and (end["clock"] or end["clock_after"]) for end in ends]
+    if not clocks[0] or not clocks[1] or bool(days[0]) == bool(days[1]):
+        return first, last
+    day = days[0] or days[1]
+    made = [f"{time}:00 {day}" if time.isdecimal() else f"{time} {day}" for time in clocks if time]
+    try:
+        begin, end = read_time(made[0], clock), read_time(made[1], clock)
+    except TimeNotKnown:
+        return first, last
+    if begin is None or end is None or end.end_ns < begin.begin_ns:  # "from 23:00 yesterday to 1:00"
+        return first, last
+    return made[0], made[1]
+
+
+def day_before(words: str, first: str, last: str, clock: Clock) -> tuple[str, str, str]:
+    """Words and both ends of a span, with the day that the words end with at both ends ("... yesterday between 8:00 and
+    9:00"), where they name none themselves.
+    """
+    found = re.search(rf"(?: on)? (?P<day>{_DAY})$", words)
+    if found is not None:
+        begin, end = of_one_day(f"{first} {found['day']}", last, clock)
+        if end != last:
+            return words[: found.start()], begin, end
+    return (words, *of_one_day(first, last, clock))
 
 
 def _span(found: re.Match[str], clock: Clock) -> Span:

@@ -7,12 +7,13 @@ import threading
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from embodmem.config_episodic import FragmentConfig
 from embodmem.episodic.associative import Hopfield, Superposition
 from embodmem.errors import InvalidInput
 from embodmem.index import Records
+from embodmem.index.bits import unpack
 from embodmem.types import Recall
 
 _LONGEST_LOG = 10_000
@@ -107,12 +108,11 @@ class Fragments:
         named = "" if own else "AND v.model = ? "
         sql = (
             f"SELECT v.id, v.embedding FROM {table} v JOIN record r ON r.id = v.id WHERE r.live {named}"
-            f"AND r.kind IN (SELECT value FROM json_each(?)) AND length(v.embedding) = ? {more} "
+            f"AND r.kind IN (SELECT value FROM json_each(?)) {more} "
             "ORDER BY v.id DESC LIMIT ?"
         )
-        given = (*(() if own else (model,)), json.dumps(kinds), 4 * store.dim, *values, store.capacity)
+        given = (*(() if own else (model,)), json.dumps(kinds), *values, store.capacity)
         with self._store.read() as db:
             rows = db.execute(sql, given).fetchall()[::-1]
-        if rows:
-            vectors: NDArray[np.float32] = np.frombuffer(b"".join([row[1] for row in rows]), np.float32)
-            store.write(np.array([row[0] for row in rows], np.int64), vectors.reshape(len(rows), store.dim))
+        has, vectors = unpack([row[1] for row in rows], store.dim)
+        store.write(np.array([row[0] for row in rows], np.int64)[has], vectors[has])

@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from embodmem.config import EpisodicConfig
 from embodmem.episodic.event import digest_number, record_of
 from embodmem.episodic.fragments import Fragments
+from embodmem.episodic.notes import Note, Notes
+from embodmem.episodic.places import Place, happened_at, places
 from embodmem.episodic.reads import EpisodicReads
 from embodmem.episodic.segments import Segment, Segments
 from embodmem.episodic.summaries import HAPPENED, SEGMENT, Summaries
@@ -61,13 +63,14 @@ class EpisodicMemory(EpisodicReads):
     """
 
     kinds: ClassVar[tuple[str, ...]] = (*HAPPENED, "summary")
-    tables: ClassVar[tuple[str, ...]] = ("event_content", "given_vector", "summary")
+    tables: ClassVar[tuple[str, ...]] = ("event_content", "given_vector", "summary", "note_link")
 
     def __init__(self, records: Records, config: EpisodicConfig | None = None, jpeg_quality: int = 85) -> None:
         super().__init__(records)
         self.config = config or EpisodicConfig()
         self.summaries = Summaries(records, self.config.summaries)
         self._segments = Segments(records, self.summaries, self.config)
+        self._notes = Notes(records, self.config.notes, self.config.summaries.settle_s)
         self._fragments = Fragments(records, self.config.fragments)
         self._jpeg_quality = jpeg_quality
         self._last: dict[str, tuple[int, Pose]] = {}
@@ -222,6 +225,59 @@ class EpisodicMemory(EpisodicReads):
             found = self.records.get([row[0] for row in db.execute(sql, (digest,))])
         return [item for item in found if item.data.get("content_hash") == content_hash]
 
+    def linked(self, record_id: str, k: int = 10, *, steps: int = 1) -> list[Recall]:
+        """The events that one is linked to, or that are linked to it, as far as `consolidate` came; closest first.
+
+        Args:
+            record_id: Of an event.
+            k: At most so many.
+            steps: Links walked, either way; the score is the product of the cosines on the way.
+
+        Raises:
+            InvalidInput: There is no such record, or `k` or `steps` is below 1.
+        """
+        return self._notes.linked(record_id, k, steps)
+
+    def note(self, record_id: str) -> Note:
+        """An event with its links, and a context that takes in the words of all that are linked to it.
+
+        Raises:
+            InvalidInput: There is no such record.
+        """
+        return self._notes.note(record_id)
+
+    def places(self, query: Query | None = None, *, by: str = "cell", cell_m: float = 1.0) -> list[Place]:
+        """Where something happened, what happened most first.
+
+        Args:
+            query: Filters; None takes all.
+            by: "room", or "cell" of a grid.
+            cell_m: Edge of a cell, metres.
+
+        Raises:
+            InvalidInput: `by` or `cell_m` is none of that.
+        """
+        return places(self.records, query or Query(), HAPPENED, by, cell_m)
+
+    def happened_at(
+        self, place: str | ArrayLike, query: Query | None = None, *, cell_m: float = 1.0, k: int = 100
+    ) -> list[Recall]:
+        """What happened at a place and around it: nearest first, counted in cells, and by time where equally near.
+
+        Args:
+            place: The name of a room, or (3,) metres in the world.
+            query: Filters; None takes all.
+            cell_m: Edge of a cell, metres.
+            k: At most so many.
+
+        Returns:
+            Records; `why["cells away"]` is 0 for the cell or room itself. What has no place is left out.
+
+        Raises:
+            InvalidInput: The point, `cell_m` or `k` is none.
+        """
+        return happened_at(self.records, place, query or Query(), HAPPENED, cell_m, k)
+
     def get_keyframe(self, record_id: str) -> Keyframe:
         """The stored view of an id such as "keyframe:7".
 
@@ -270,7 +326,8 @@ class EpisodicMemory(EpisodicReads):
         return super().remove(self.summaries.take_back(numbers))
 
     def consolidate(self, now_ns: int, limit: int = 1000) -> tuple[int, bool]:
-        """One bounded piece of work for when the agent rests: cut into segments, summarise, let go of old summaries.
+        """One bounded piece of work for when the agent rests: cut into segments, summarise, link what is
+        alike, let go of old summaries.
 
         Args:
             now_ns: What time it is, ns.
@@ -284,8 +341,9 @@ class EpisodicMemory(EpisodicReads):
         """
         made, done = self.summaries.step(now_ns, limit)
         closed, all_cut = self._segments.step(now_ns, limit)
+        _, all_linked = self._notes.step(now_ns, limit)
         thinned = self.summaries.thin(now_ns, limit)
-        return made + closed, done and all_cut and thinned < limit
+        return made + closed, done and all_cut and all_linked and thinned < limit
 
     def from_fragment(self, fragment: ArrayLike, k: int = 5, *, model: str = "") -> list[Recall]:
         """What a part of a vector calls up among the newest events and views (`embodmem.episodic.associative`).

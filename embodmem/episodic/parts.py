@@ -16,6 +16,7 @@ from embodmem.config_episodic import SummaryConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.episodic.extract import quoted
 from embodmem.index import Record, Records
+from embodmem.index.bits import unpack
 
 _QUOTE = 160
 _NAMED = 5
@@ -122,13 +123,14 @@ def quotes_of(db: sqlite3.Connection, records: Records, parts: Sequence[Part]) -
     if records.encoder is not None:
         whole = [part.id for part in parts if part.kind != "summary"]
         sql = "SELECT id, embedding FROM record_vector WHERE id IN (SELECT value FROM json_each(?))"
-        rows = dict(db.execute(sql, (json.dumps(whole),)))
-        rows = {number: blob for number, blob in rows.items() if len(blob) == 4 * records.encoder.dim}
+        found = db.execute(sql, (json.dumps(whole),)).fetchall()
+        has, read = unpack([blob for _, blob in found], records.encoder.dim)
+        rows = {row[0]: vector.tobytes() for row, vector, there in zip(found, read, has, strict=True) if there}
     missing = list(dict.fromkeys(quote for quote, i in texts if parts[i].id not in rows))
     encode = HashingEncoder().encode if records.encoder is None else records.encode
     made = dict(zip(missing, encode(missing), strict=True)) if missing else {}
-    found = [rows[parts[i].id] if parts[i].id in rows else made[quote].tobytes() for quote, i in texts]
-    vectors = np.frombuffer(b"".join(found), np.float32).reshape(len(texts), -1)
+    blobs = [rows[parts[i].id] if parts[i].id in rows else made[quote].tobytes() for quote, i in texts]
+    vectors = np.frombuffer(b"".join(blobs), np.float32).reshape(len(texts), -1)
     return Quotes([quote for quote, _ in texts], [i for _, i in texts], vectors)
 
 

@@ -253,7 +253,7 @@ class Summaries:
     def clear(self, db: sqlite3.Connection) -> None:
         """Forget how far it came; what is there is looked at again."""
         db.execute("DELETE FROM summary_due")
-        db.execute("DELETE FROM state WHERE name IN (?, 'segmented')", (_CURSOR,))
+        db.execute("DELETE FROM state WHERE name IN (?, 'segmented', 'noted')", (_CURSOR,))
 
 
 def _unchanged(refs: frozenset[int], data: dict[str, Any], parts: Sequence[Part]) -> bool:

@@ -349,6 +349,13 @@ END;
 INSERT INTO record_words (record_words, rank) VALUES ('automerge', 0);
 """
 
+_NOTES = """
+-- A note, and an earlier one that it is like.
+CREATE TABLE note_link (id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
+    ref INTEGER NOT NULL REFERENCES record ON DELETE CASCADE, score REAL NOT NULL, PRIMARY KEY (id, ref)) WITHOUT ROWID;
+CREATE INDEX note_link_ref ON note_link (ref);
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -365,6 +372,7 @@ STEPS: tuple[str, ...] = (
     _CONTENTS,
     _SUMMARIES,
     _AREAS,
+    _NOTES,
 )
 """Step i leads from version i to version i + 1."""
 
