@@ -112,6 +112,7 @@ class LlmPlanner:
         parts = [
             f"Task: {situation.task}",
             *self._advice,
+            *situation.advice,
             f"The robot is in the {situation.here or '(unknown room)'} and holds {held or 'nothing'}.",
             f"Rooms: {', '.join(situation.rooms) or 'none known'}.",
             f"Searched: {', '.join(situation.searched) or 'none'}.",

@@ -5,7 +5,7 @@ from embodmem.loop.critic import FETCH_RULES, Critic, Verb
 from embodmem.loop.fetch import Fetch, FetchPlanner
 from embodmem.loop.loop import LoopConfig, LoopResult, Turn, run_loop
 from embodmem.loop.situation import Situation, Thing, read_situation
-from embodmem.loop.types import Body, GiveUp, Outcome, Planner, Step
+from embodmem.loop.types import Body, GiveUp, HasSubgoals, Outcome, Planner, Step
 
 __all__ = [
     "FETCH_RULES",
@@ -15,6 +15,7 @@ __all__ = [
     "Fetch",
     "FetchPlanner",
     "GiveUp",
+    "HasSubgoals",
     "LoopConfig",
     "LoopResult",
     "Outcome",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from embodmem.loop.situation import Situation, Thing
+from embodmem.loop.situation import WENT_WELL, Situation, Thing
 from embodmem.loop.types import GiveUp, Step
 
 
@@ -40,7 +41,8 @@ class Fetch:
 class FetchPlanner:
     """Proposes by rules: pick a thing that is known, else search the rooms; then place it, else search for where.
 
-    It reads nothing but the situation, so it knows what the memory knows. Rooms not yet searched come first.
+    It reads nothing but the situation, so it knows what the memory knows. Rooms not yet searched come first, and of
+    these the ones where such a thing was found before, as procedural memory advises.
 
     Args:
         task: What is to be done.
@@ -50,6 +52,10 @@ class FetchPlanner:
     def __init__(self, task: Fetch, rng: np.random.Generator | None = None) -> None:
         self.task = task
         self._rng = rng
+
+    def subgoal(self, situation: Situation) -> str:
+        """To get the thing, or to put it down."""
+        return f"put it on the {self.task.target}" if situation.holding else f"get the {self.task.thing}"
 
     def propose(self, situation: Situation) -> Step | GiveUp:
         """The next step; see the class."""
@@ -64,11 +70,26 @@ class FetchPlanner:
         if self._rng is not None:
             self._rng.shuffle(unsearched)
             self._rng.shuffle(again)
+        before = _rooms_before(f"pick {name}", situation.advice) if verb == "pick" else []
+        unsearched.sort(key=lambda room: before.index(room) if room in before else len(before))
         for room in (*unsearched, *again):
             step = Step("go", (room,))
             if str(step) not in situation.forbidden:
                 return step
         return GiveUp(f"no {name} can be had, and all rooms were searched")
+
+
+def _rooms_before(step: str, advice: Sequence[str]) -> list[str]:
+    """The rooms that were gone to last before a step, in plans that went well."""
+    found = []
+    for line in advice:
+        if not line.startswith(WENT_WELL):
+            continue
+        steps = line.removeprefix(WENT_WELL).split(", ")
+        if step in steps:
+            rooms = [taken.partition("go ")[2] for taken in steps[: steps.index(step)] if taken.startswith("go ")]
+            found += rooms[-1:]
+    return found
 
 
 def _order(thing: Thing, situation: Situation) -> tuple[bool, str]:

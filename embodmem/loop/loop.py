@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from embodmem.checks import check_stamp
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import ConfigError
 from embodmem.loop.breaker import Breaker
 from embodmem.loop.critic import FETCH_RULES, Critic, Verb
-from embodmem.loop.situation import Situation, read_situation
-from embodmem.loop.types import Body, GiveUp, Outcome, Planner, Step
+from embodmem.loop.situation import Situation, advised, read_situation
+from embodmem.loop.types import Body, GiveUp, HasSubgoals, Outcome, Planner, Step
 from embodmem.procedural import Experience
 from embodmem.types import Event
 
@@ -36,6 +36,10 @@ class LoopConfig:
     """Steps in a row that may bring nothing new."""
     learn: bool = True
     """Keep the attempt as an experience of procedural memory."""
+    advise: bool = True
+    """Tell the planner what procedural memory advises for the task."""
+    subgoals: bool = True
+    """Keep the task, and below it the planner's subgoals, as subgoals of working memory; what is over folds."""
 
     def __post_init__(self) -> None:
         if self.max_steps < 1 or self.max_refusals < 1:
@@ -103,6 +107,8 @@ class _Run:
         self.critic = critic
         self.breaker = Breaker(config.max_repeats, config.max_period, patience=config.patience)
         self.turns: list[Turn] = []
+        self.advice: tuple[str, ...] = ()
+        self._subgoal = ""
         self._forbidden: dict[str, dict[str, str]] = {}  # state -> step -> why
         self._in_a_row = 0
         self._stalled = ""
@@ -110,10 +116,30 @@ class _Run:
     def look(self) -> Situation:
         """The situation as the memory has it, with what was refused in this state before."""
         seen = read_situation(self.memory, self.task, self.begun_ns, self.now_ns)
-        forbidden = self._forbidden.get(seen.key)
-        if not forbidden:
-            return seen
-        return read_situation(self.memory, self.task, self.begun_ns, self.now_ns, forbidden=forbidden)
+        return replace(seen, forbidden=dict(self._forbidden.get(seen.key, {})), advice=self.advice)
+
+    def begin(self) -> Situation:
+        """The situation at the beginning, with what procedural memory advises; the task is at hand from now on."""
+        if self.config.subgoals:
+            self.memory.working.begin_subgoal(self.task, self.now_ns)
+        if self.config.advise:
+            self.advice = advised(self.memory, self.task, self._state(self.look()))
+        return self.look()
+
+    def work_at(self, subgoal: str) -> None:
+        """Be at a subgoal of the planner; the one before, if it was another, is over and folds into a line."""
+        if not self.config.subgoals or subgoal == self._subgoal:
+            return
+        working = self.memory.working
+        with self.memory.store.transaction():
+            if self._subgoal:
+                working.end_subgoal("done", self.now_ns, who="loop")
+            if subgoal:
+                working.begin_subgoal(subgoal, self.now_ns)
+        self._subgoal = subgoal
+
+    def _state(self, situation: Situation) -> tuple[str, ...]:
+        return tuple(thing.text for thing in situation.things if thing.label in self.task)
 
     def refuse(self, step: Step, situation: Situation) -> bool:
         """Whether a step is refused; it is then forbidden in this state, and the planner must choose another."""
@@ -154,6 +180,8 @@ class _Run:
             source="loop",
         )
         with self.memory.store.transaction():
+            if self.config.subgoals:
+                self.memory.working.note_action(self._words(step), begun_ns)
             self.memory.write_batch([note, *outcome.seen])
             for subject, relation, other in outcome.facts:
                 names = (self._name(subject), self._name(other))
@@ -169,10 +197,20 @@ class _Run:
         if self.config.breaker:
             self._stalled = self.breaker.stalled(situation.progress)
 
+    def fold(self, success: bool, reason: str) -> None:
+        """The task is no longer at hand: what was noted under it folds into a line."""
+        if not self.config.subgoals:
+            return
+        with self.memory.store.transaction():
+            for _ in range(2 if self._subgoal else 1):
+                self.memory.working.end_subgoal(reason, self.now_ns, success=success, who="loop")
+        self._subgoal = ""
+
     def end(self, success: bool, reason: str, before: Situation) -> LoopResult:
         """Keep what was learnt."""
         done = [turn for turn in self.turns if turn.outcome is not None]
         kept = ""
+        self.fold(success, reason)
         if self.config.learn:
             wrong = next((i for i, turn in enumerate(done) if turn.outcome and not turn.outcome.done), None)
             kept = self.memory.procedural.add(
@@ -180,7 +218,7 @@ class _Run:
                     stamp_ns=self.begun_ns,
                     until_ns=self.now_ns,
                     task=self.task,
-                    state=tuple(thing.text for thing in before.things if thing.label in self.task),
+                    state=self._state(before),
                     plan=tuple(self._words(turn.step) for turn in done),
                     success=success,
                     error="" if success else reason,
@@ -236,19 +274,33 @@ def run_loop(
     """
     config = config or LoopConfig()
     run = _Run(memory, task, check_stamp(now_ns, "now_ns"), config, Critic(rules))
-    begin = situation = run.look()
+    begin = run.begin()
+    try:
+        success, reason = _work(run, body, planner, is_done, begin)
+    except Exception as error:  # the caller gets it; the task must not stay at hand
+        run.fold(False, f"stopped by an error: {error}")
+        raise
+    return run.end(success, reason, begin)
+
+
+def _work(
+    run: _Run, body: Body, planner: Planner, is_done: Callable[[Situation], bool], situation: Situation
+) -> tuple[bool, str]:
+    """The turns of a task; whether it is done, and why it ended."""
     while not is_done(situation):
-        if len([turn for turn in run.turns if turn.outcome is not None]) >= config.max_steps:
-            return run.end(False, f"the limit of {config.max_steps} steps is reached", begin)
+        if len([turn for turn in run.turns if turn.outcome is not None]) >= run.config.max_steps:
+            return False, f"the limit of {run.config.max_steps} steps is reached"
         if run.stuck:
-            return run.end(False, run.stuck, begin)
+            return False, run.stuck
+        if isinstance(planner, HasSubgoals):
+            run.work_at(planner.subgoal(situation))
         step = planner.propose(situation)
         if isinstance(step, GiveUp):
-            return run.end(False, step.reason, begin)
+            return False, step.reason
         acts = not run.refuse(step, situation)
         if acts:
             run.act(step, situation, body)
         situation = run.look()
         if acts:
             run.judge(situation)
-    return run.end(True, "done", begin)
+    return True, "done"

@@ -51,6 +51,7 @@ class Situation:
         failed: Step in words -> when the last attempt at it that failed began, ns.
         context: The working memory as text.
         forbidden: Step in words -> why it was refused in this state.
+        advice: What procedural memory knows of such tasks, a line each: "went well: go kitchen, pick mug, ...".
     """
 
     task: str
@@ -65,6 +66,7 @@ class Situation:
     failed: Mapping[str, int] = field(default_factory=dict)
     context: str = ""
     forbidden: Mapping[str, str] = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
 
     def find(self, name: str) -> tuple[Thing, ...]:
         """The things that an id or a label means, those still in their place first."""
@@ -88,6 +90,19 @@ class Situation:
     def key(self) -> str:
         """A digest of the state: `progress`, and where the body is."""
         return hashlib.sha256(f"{self.here}|{self.progress}".encode()).hexdigest()[:16]
+
+
+WENT_WELL = "went well: "
+"""What stands before the steps, with commas between them, of a plan that did."""
+
+
+def advised(memory: EmbodiedMemory, task: str, state: Sequence[str], k: int = 3) -> tuple[str, ...]:
+    """What procedural memory advises for a task in a state, a line each: scripts, what went well, what went wrong."""
+    advice = memory.procedural.advice(task, state, k)
+    scripts = [f"a way that works: {', '.join(offer.steps)}" for offer in advice.skills if offer.ready]
+    well = [f"{WENT_WELL}{', '.join(case.experience.plan)}" for case in advice.do if case.experience.plan]
+    wrong = [f"went wrong before: {lesson.text}" for lesson in advice.lessons]
+    return (*scripts, *well, *wrong)
 
 
 def read_situation(

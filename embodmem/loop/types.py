@@ -81,3 +81,11 @@ class Planner(Protocol):
 
     def propose(self, situation: Situation) -> Step | GiveUp:
         """The next step. `situation.forbidden` are those that were refused or broke a loop: others are wanted."""
+
+
+@runtime_checkable
+class HasSubgoals(Protocol):
+    """A planner that says what it is at (HiAgent, Hu et al., 2024): a subgoal that is over folds into a summary."""
+
+    def subgoal(self, situation: Situation) -> str:
+        """What it is at now, in words; another text than before says that the one before is over."""

@@ -11,6 +11,8 @@ from embodmem.config import Config
 from embodmem.embodied import EmbodiedMemory
 from embodmem.errors import StampError
 from embodmem.loop import Fetch, FetchPlanner, GiveUp, LoopConfig, LoopResult, Outcome, Situation, Step, run_loop
+from embodmem.loop.situation import advised
+from embodmem.procedural import Experience
 from embodmem.types import Event, Query
 from tests.embodmem.ask.home import START_NS, S, live
 
@@ -80,6 +82,45 @@ def test_the_last_step_of_one_task_is_none_of_the_next(memory: EmbodiedMemory) -
     first = fetch(memory, body, task)
     again = run_loop(memory, body, FetchPlanner(task), str(task), task.is_done, now_ns=first.ended_ns)
     assert first.success and again.success and [step.verb for step in again.steps] == ["pick", "place"]
+
+
+def test_the_task_and_its_parts_fold_into_a_line(memory: EmbodiedMemory) -> None:
+    task = Fetch("mug", "shelf")
+    result = fetch(memory, Room(memory), task)
+    assert result.success
+    done = {(item.text, item.status) for item in memory.working.tasks.all()}
+    assert done == {(str(task), "done"), ("get the mug", "done"), ("put it on the shelf", "done")}
+    assert memory.working.tasks.active() is None
+    lines = [item.text for item in memory.working.items()]
+    assert [line for line in lines if "mug" in line and "shelf" in line and "done" in line][-1].startswith(str(task))
+    assert "pick mug" not in lines and not any(line.startswith("get the mug") for line in lines)
+    get = next(item for item in memory.working.tasks.all() if item.text == "get the mug")
+    assert "pick mug" in [item.text for item in memory.working.unfold(get.id)]
+    body, other = Room(memory, stamp_ns=result.ended_ns), Fetch("piano", "shelf")
+    failed = run_loop(
+        memory, body, FetchPlanner(other), str(other), other.is_done, now_ns=result.ended_ns,
+        config=LoopConfig(max_steps=2),
+    )  # fmt: skip
+    assert any(item.text.startswith(f"{other}: {failed.reason}") for item in memory.working.items())
+    assert memory.working.tasks.active() is None
+
+
+def test_without_subgoals_working_memory_holds_no_task(memory: EmbodiedMemory) -> None:
+    assert fetch(memory, Room(memory), Fetch("mug", "shelf"), subgoals=False).success
+    assert memory.working.tasks.all() == []
+
+
+def test_what_went_well_before_is_looked_for_there_first(memory: EmbodiedMemory) -> None:
+    plan = ("go bedroom", "go kitchen", "pick hammer", "place shelf")
+    tried = Experience(stamp_ns=NOW_NS, task="bring the hammer to the desk", plan=plan, success=True)
+    task = Fetch("hammer", "shelf")
+    assert str(fetch(memory, Room(memory), task, max_steps=1).steps[0]) == "go bedroom"
+    memory.procedural.add(tried)
+    assert str(fetch(memory, Room(memory), task, max_steps=1).steps[0]) == "go kitchen"
+    assert str(fetch(memory, Room(memory), task, max_steps=1, advise=False).steps[0]) == "go bedroom"
+    lines = advised(memory, str(task), ())
+    assert f"went well: {', '.join(plan)}" in lines
+    assert any(line.startswith("went wrong before: the limit of 1 steps") for line in lines)
 
 
 def test_what_failed_is_not_done_again(memory: EmbodiedMemory) -> None:
@@ -166,4 +207,5 @@ def test_a_body_whose_clock_goes_back_is_refused_and_nothing_of_the_step_is_kept
     before = memory.counts()
     with pytest.raises(StampError):
         run_loop(memory, body, FetchPlanner(Fetch("mug", "shelf")), "x", lambda _: False, now_ns=START_NS)
-    assert memory.counts() == before
+    assert {kind: n for kind, n in memory.counts().items() if kind != "task"} == before
+    assert memory.working.tasks.active() is None
