@@ -30,6 +30,14 @@ class RecallConfig:
     """What the words of the whole stretch of events count, beside words and meaning, which together count 1."""
     episode_gap_s: float = 1800.0
     """Events with more than this between them belong to different stretches, seconds."""
+    links: float = 0.1
+    """What bearing the names of the query counts, or resting on a first answer, beside words and meaning."""
+    spread: float = 0.1
+    """What activation counts that spreads from the names of the query over facts and what they rest on."""
+    moment: float = 0.5
+    """What it counts to be there at the moment that a query is around; less by `moment_scale_s`."""
+    moment_scale_s: float = 3600.0
+    """So many seconds from that moment, half of it is left."""
     late: str = "never"
     """When the first answers are ranked again word by word: "never", "unsure" (the first is not ahead of the second by
     `sure_margin`) or "always". It takes an encoder with vectors of words (MiniLM), and time to encode texts anew."""
@@ -41,6 +49,16 @@ class RecallConfig:
     def __post_init__(self) -> None:
         if self.late not in ("never", "unsure", "always"):
             raise ConfigError(f"recall.late: wanted 'never', 'unsure' or 'always', got {self.late!r}")
-        numbers = (self.neighbour, self.episode, self.episode_gap_s, self.sure_margin)
+        numbers = (
+            self.neighbour,
+            self.episode,
+            self.episode_gap_s,
+            self.sure_margin,
+            self.links,
+            self.spread,
+            self.moment,
+        )
         if not all(0 <= value < float("inf") for value in numbers) or self.late_depth < 2:
             raise ConfigError(f"recall: wanted numbers >= 0 and late_depth >= 2, got {self}")
+        if not 0 < self.moment_scale_s < float("inf"):
+            raise ConfigError(f"recall.moment_scale_s: wanted seconds above 0, got {self.moment_scale_s}")

@@ -25,6 +25,7 @@ from embodmem.noticed import Noticed
 from embodmem.procedural import ProceduralMemory
 from embodmem.recalling import Recaller
 from embodmem.semantic import SemanticMemory
+from embodmem.semantic.spread import spread
 from embodmem.spatial.closure import Closure, LoopClosure, Shown
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.spatial.payloads import Payloads
@@ -83,6 +84,7 @@ class EmbodiedMemory:
             self.scene = SceneMemory(self.records, self.config.scene)
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
             self.semantic = SemanticMemory(self.records, self.config.semantic)
+            self.records.channels.spread = spread
             self.working = WorkingMemory(self.records, self.config.working)
             self.procedural = ProceduralMemory(self.records, self.config.procedural)
             self.guard = Guard(self.records, self.spatial, self.scene, self.config.guard)

@@ -29,6 +29,7 @@ class Query:
         near: (3,) point in the world, metres; ranks by nearness, and filters when `radius_m` is given.
         radius_m: Keep what lies within this distance of `near`.
         within: (2, 3) lower and upper corner of a box in the world, metres; keep what touches it.
+        around_ns: A moment, ns; what is near it in time ranks higher, and nothing is left out for it.
         between_ns: (from, until), either None; keep what was there in that time, ends included.
         kinds: Keep these kinds ("object", "keyframe", "event", "fact", or an event's own kind).
         labels: Keep what bears one of these labels.
@@ -49,6 +50,7 @@ class Query:
     near: NDArray[np.float64] | None = None
     radius_m: float | None = None
     within: NDArray[np.float64] | None = None
+    around_ns: int | None = None
     between_ns: tuple[int | None, int | None] | None = None
     kinds: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
@@ -73,6 +75,8 @@ class Query:
         check_texts("query", *(text for text in (self.action, self.modality) if text is not None), self.embedding_model)
         if self.as_of_ns is not None:
             _set(self, "as_of_ns", check_stamp(self.as_of_ns, "query: as_of_ns"))
+        if self.around_ns is not None:
+            _set(self, "around_ns", check_stamp(self.around_ns, "query: around_ns"))
         if not (0.0 <= self.min_gap_s < 1e10 and 0.0 <= self.diversity <= 1.0):
             raise InvalidInput(
                 f"query: wanted min_gap_s from 0 and diversity in 0..1, got {self.min_gap_s} and {self.diversity}"

@@ -15,6 +15,7 @@ from embodmem.index.context import stretches
 from embodmem.index.filters import matching
 from embodmem.index.given import GivenVectors
 from embodmem.index.lexical import Lexical, texts_of
+from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over, seconds_from
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.postings import Postings, presence, rarities
@@ -22,6 +23,12 @@ from embodmem.index.vectors import NO_VECTOR, Vectors
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
 from embodmem.types import Encoder, Query
+
+LINKED_DEPTH = 50
+"""How many links and activation bring in, each."""
+
+MOST_BEARERS = 200
+"""Of the records that bear a name, activation starts from so many of the newest."""
 
 Passed = tuple[NDArray[np.int64], NDArray[np.float64]]
 """Row ids (N,), ascending, and metres (N,) from the point of the query, NaN without."""
@@ -49,6 +56,7 @@ class Channels:
         self._mirror, self._given = mirror, given
         self._encoder = encoder
         self._encode = encode
+        self.spread: Spread | None = None
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
         self.floor = 0.0 if encoder is None else encoder.min_score
         self._lexical = Lexical()
@@ -109,8 +117,10 @@ class Channels:
             how: The settings.
         """
         other = {name: self._seen(db, asked.query, ids) for name, (ids, _) in passed.items()}
-        chosen = {name: self._first_look(db, asked, *passed[name], other[name], depth) for name in passed}
-        pools = {name: Pool(ids) for name, ids in chosen.items() if len(ids)}
+        looked = {name: self._first_look(db, asked, *passed[name], other[name], depth) for name in passed}
+        near_by = self._linked(db, asked, [number for _, first in looked.values() for number in first], how)
+        chosen = {name: self._with_linked(passed[name][0], looked[name][0], near_by) for name in passed}
+        pools = {name: Pool(ids, how=how) for name, ids in chosen.items() if len(ids)}
         if not pools:
             return {}
         every = np.sort(np.concatenate([pool.ids for pool in pools.values()]))
@@ -126,6 +136,7 @@ class Channels:
             for name, pool in pools.items():
                 ids, distance = passed[name]
                 pool.distance = distance[np.searchsorted(ids, pool.ids)]
+        self._link(db, asked, pools, near_by)
         if asked.parts:
             counts = self._lexical.count(*texts_of(db, every), asked.terms)
             for name, pool in pools.items():
@@ -149,19 +160,59 @@ class Channels:
         distance: NDArray[np.float64],
         seen: NDArray[np.float64] | None,
         depth: int,
-    ) -> NDArray[np.int64]:
-        """(N,) row ids, ascending: the `depth` best of each channel."""
-        there = np.zeros(len(ids), np.bool_)
+    ) -> tuple[NDArray[np.bool_], list[int]]:
+        """(N,) which of `ids` are among the `depth` best of a channel, and the row ids of the very first."""
+        there, first = np.zeros(len(ids), np.bool_), list[int]()
         if asked.parts and len(ids):
             for scores in presence(ids, asked.postings, asked.weights):
                 there[best(scores, depth)] = True
+                first.extend(ids[best(scores, 1)].tolist())
         for vector in asked.vectors if len(ids) else ():
             like = self.vectors.best(db, ids, vector, depth, self.floor)
             there[np.searchsorted(ids, np.fromiter(like, np.int64))] = True
+            first.extend(list(like)[:1])
+        nothing = not asked.parts and not len(asked.vectors)
         if seen is not None:
             there[best(seen - NO_VECTOR, depth)] = True
-        elif asked.query.near is not None and not asked.parts and not len(asked.vectors):
+        elif asked.query.near is not None and nothing:
             there[np.argsort(distance, kind="stable")[:depth]] = True
             there &= ~np.isnan(distance)
+        elif asked.query.around_ns is not None and nothing:
+            apart = seconds_from(db, ids, asked.query.around_ns, self._mirror)
+            there[np.argsort(apart, kind="stable")[:depth]] = True
+        return there, first
+
+    def _linked(self, db: sqlite3.Connection, asked: Asked, first: Sequence[int], how: RecallConfig) -> Linked:
+        """What the names of the query and its first answers lead to; nothing where neither channel counts."""
+        found = Linked()
+        if not asked.parts or not (how.links or how.spread):
+            return found
+        found.names = bearers(db, names_in(asked.parts[0]))
+        if how.links:
+            found.links = {other: 0.5 for others in linked(db, first).values() for other in others}
+        if how.spread and self.spread is not None and found.names:
+            rarest = sorted(found.names, key=lambda name: len(found.names[name]))
+            seeds = {name: 1.0 / len(found.names[name]) for name in rarest}
+            bearing = np.unique(np.concatenate([found.names[name][-MOST_BEARERS:] for name in rarest]))
+            found.active = self.spread(db, seeds, bearing.tolist(), asked.query.as_of_ns)
+        return found
+
+    @staticmethod
+    def _with_linked(ids: NDArray[np.int64], there: NDArray[np.bool_], linked: Linked) -> NDArray[np.int64]:
+        """(M,) row ids, ascending: those that are there already, and the best of what is linked."""
+        if linked.names or linked.links:
+            there[best(linked.strength(ids), LINKED_DEPTH)] = True
+        if linked.active:
+            there[best(over(ids, linked.active), LINKED_DEPTH)] = True
         found: NDArray[np.int64] = ids[there]
         return found
+
+    def _link(self, db: sqlite3.Connection, asked: Asked, pools: Mapping[str, Pool], linked: Linked) -> None:
+        for pool in pools.values():
+            if linked.names or linked.links:
+                pool.links = linked.strength(pool.ids)
+            if linked.active:
+                active = over(pool.ids, linked.active)
+                pool.active = active / max(linked.active.values())
+            if asked.query.around_ns is not None:
+                pool.apart = seconds_from(db, pool.ids, asked.query.around_ns, self._mirror)

@@ -171,7 +171,18 @@ def _touches(box: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArra
     return keep
 
 
-_IN_RAM = ("text", "embedding", "embedding_model", "near", "radius_m", "within", "between_ns", "kinds", "labels") + (
+_IN_RAM = (
+    "text",
+    "around_ns",
+    "embedding",
+    "embedding_model",
+    "near",
+    "radius_m",
+    "within",
+    "between_ns",
+    "kinds",
+    "labels",
+) + (
     "agent",
     "sources",
     "min_gap_s",

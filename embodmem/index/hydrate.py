@@ -21,7 +21,7 @@ _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 _decode = json.JSONDecoder().raw_decode
 
 
-def among(numbers: Sequence[int]) -> tuple[str, list[int | str]]:
+def among(numbers: Sequence[int] | Sequence[str]) -> tuple[str, list[int | str]]:
     """What stands after `id` to choose some, and its parameters; a few by name cost less than a list taken apart."""
     for size in _SIZES:
         if 0 < len(numbers) <= size:

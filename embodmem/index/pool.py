@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,10 @@ from embodmem.index.ranking import to_unit
 from embodmem.index.vectors import NO_VECTOR
 
 LATE_WEIGHT = 2.0
-"""What late interaction counts beside words and meaning, which count 1 each."""
+"""What late interaction counts beside meaning, which counts 1."""
+
+WORDS_BESIDE_LATE = 0.5
+"""What words count there: late interaction lays words on words, too."""
 
 
 @dataclass(slots=True)
@@ -28,6 +31,9 @@ class Pool:
         meaning: (P, N) cosine; None without a vector.
         distance: (N,) metres, NaN without a place; None when the query names no point.
         context: (P, N) what the neighbours and the stretch add; None where no event is there.
+        links: (N,) 0..1, what bearing names and resting on first answers says; None where the query has no name.
+        active: (N,) 0..1, activation from the names, its best at 1; None where nothing is near them.
+        apart: (N,) seconds from the moment of the query; None where it names none.
         late: (P, N) soft alignment of the part with the text; NaN for those that were not looked at.
     """
 
@@ -36,22 +42,27 @@ class Pool:
     meaning: NDArray[np.float64] | None = None
     distance: NDArray[np.float64] | None = None
     context: NDArray[np.float64] | None = None
+    links: NDArray[np.float64] | None = None
+    active: NDArray[np.float64] | None = None
+    apart: NDArray[np.float64] | None = None
     late: NDArray[np.float64] | None = None
+    how: RecallConfig = field(default_factory=RecallConfig)
 
-    def text_scores(self) -> NDArray[np.float64]:
-        """(P, N) mean of words and meaning, each with its best at 1: the convex combination of Bruch et al., TOIS 2023,
-        with equal parts.
+    def text_scores(self, words: float = 1.0) -> NDArray[np.float64]:
+        """(P, N) mean of words and meaning, each with its best at 1: the convex combination of Bruch et al., TOIS 2023.
+
+        Args:
+            words: What words count beside meaning, which counts 1.
         """
-        if self.words is None and self.meaning is not None:
-            return self.meaning  # nothing to be weighed against; cosines below 0 keep their order
-        channels = [to_unit(c) for c in (self.words, self.meaning) if c is not None]
-        if not channels:
-            return np.zeros((1, len(self.ids)))
-        mean = np.asarray(np.mean(channels, axis=0))
         if self.words is None or self.meaning is None:
-            return mean
+            if self.words is not None:
+                return to_unit(self.words)
+            # Nothing to be weighed against; cosines below 0 keep their order.
+            return np.zeros((1, len(self.ids))) if self.meaning is None else self.meaning
+        said = to_unit(self.words)
+        mean = (words * said + to_unit(self.meaning)) / (words + 1.0)
         # What has no vector yet (it comes with the commit) is judged by its words alone.
-        return np.where(self.meaning > NO_VECTOR, mean, channels[0])
+        return np.where(self.meaning > NO_VECTOR, mean, said)
 
     def scores(self) -> NDArray[np.float64]:
         """(N,) the best part's score, with context and nearness."""
@@ -63,6 +74,11 @@ class Pool:
         fused = parts.max(axis=0)
         if self.distance is not None:
             fused = fused + np.nan_to_num(1.0 / (1.0 + self.distance))  # half at a metre
+        if self.apart is not None:
+            fused = fused + self.how.moment / (1.0 + self.apart / self.how.moment_scale_s)
+        for scores, weight in ((self.links, self.how.links), (self.active, self.how.spread)):
+            if scores is not None:
+                fused = fused + weight * scores
         return np.asarray(fused)
 
     def with_late(self, first: NDArray[np.int64], late: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -70,7 +86,8 @@ class Pool:
         self.late = np.full((len(late), len(self.ids)), np.nan)
         self.late[:, first] = late
         cheap = self._fused(self.text_scores())
-        mean = (2.0 * self.text_scores()[:, first] + LATE_WEIGHT * to_unit(late)) / (2.0 + LATE_WEIGHT)
+        text = (1.0 + WORDS_BESIDE_LATE) * self.text_scores(WORDS_BESIDE_LATE)[:, first]
+        mean = (text + LATE_WEIGHT * to_unit(late)) / (1.0 + WORDS_BESIDE_LATE + LATE_WEIGHT)
         parts = np.zeros((len(late), len(self.ids)))
         parts[:, first] = mean
         scores: NDArray[np.float64] = cheap - cheap.max(initial=0.0)  # at most 0
@@ -91,6 +108,14 @@ class Pool:
                 for why, score in zip(found, scores[:, best].max(axis=0).tolist(), strict=True):
                     if score > above:  # NaN is not
                         why[name] = score
+        for name, alone in (("links", self.links), ("spread", self.active)):
+            if alone is not None:
+                for why, score in zip(found, alone[best].tolist(), strict=True):
+                    if score > 0.0:
+                        why[name] = score
+        if self.apart is not None:
+            for why, seconds in zip(found, self.apart[best].tolist(), strict=True):
+                why["moment"] = seconds
         if self.distance is not None:
             for why, metres in zip(found, self.distance[best].tolist(), strict=True):
                 if not math.isnan(metres):

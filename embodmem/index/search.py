@@ -68,7 +68,7 @@ class Search:
         self._held: dict[str, NDArray[np.float32]] = {}
         self._held_lock = threading.Lock()
         self.given = GivenVectors(encoder)
-        self._channels = Channels(store, self.mirror, self.given, encoder, self.encode)
+        self.channels = Channels(store, self.mirror, self.given, encoder, self.encode)
         self.settings = RecallConfig()
         self._late = Late(encoder) if isinstance(encoder, WordEncoder) else None
 
@@ -134,12 +134,12 @@ class Search:
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
         with self.store.read() as db:
-            passed = self._channels.passing(db, query, groups)
-            if query.text is None and query.near is None:
+            passed = self.channels.passing(db, query, groups)
+            if query.text is None and query.near is None and query.around_ns is None:
                 rank = self._newest if query.embedding is None else self._by_meaning
                 return {name: rank(db, query, ids, k) for name, (ids, _) in passed.items()}
-            asked = self._channels.ask(db, query)
-            pools = self._channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
+            asked = self.channels.ask(db, query)
+            pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
             return {name: self._best_of(db, asked, pools.get(name), k) for name in groups}
 
     def _best_of(self, db: sqlite3.Connection, asked: Asked, pool: Pool | None, k: int) -> Ranked:
@@ -153,7 +153,7 @@ class Search:
         return Ranked(
             numbers,
             dict(zip(numbers, scores[best].tolist(), strict=True)),
-            dict(zip(numbers, pool.whys(best, self._channels.floor), strict=True)),
+            dict(zip(numbers, pool.whys(best, self.channels.floor), strict=True)),
         )
 
     def _by_meaning(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:
@@ -165,8 +165,8 @@ class Search:
             return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()})
         if self.encoder is None or not len(ids):
             return Ranked([])
-        vectors = self._channels.ask(db, query).vectors
-        like = self._channels.vectors.best(db, ids, vectors[0], k, self.encoder.min_score)
+        vectors = self.channels.ask(db, query).vectors
+        like = self.channels.vectors.best(db, ids, vectors[0], k, self.encoder.min_score)
         return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()})
 
     def _newest(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:

@@ -10,9 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose
 
+from embodmem import EmbodiedMemory, Event
+from embodmem.config_recall import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Record, Records
 from embodmem.index.asked import best, words_of
+from embodmem.index.links import names_in
 from embodmem.index.postings import Postings, presence
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
@@ -23,7 +26,7 @@ ids_of_words = st.lists(st.lists(st.integers(0, 30), unique=True).map(sorted), m
 
 @pytest.fixture
 def records(path: Path) -> Records:
-    return Records(Store(path), HashingEncoder(64))
+    return Records(Store(path), HashingEncoder(512))
 
 
 @settings(max_examples=100, deadline=None)
@@ -75,7 +78,7 @@ def test_two_forms_of_a_word_are_one_word() -> None:
         Query(text="mug", between_ns=(3, 40)),
         Query(text="mug", labels=("mug",)),
         Query(kinds=("event", "object")),
-        Query(embedding=HashingEncoder(64).encode(["red mug"])[0]),
+        Query(embedding=HashingEncoder(512).encode(["red mug"])[0]),
     ],
 )
 def test_several_memories_at_once_answer_as_each_alone(records: Records, query: Query) -> None:
@@ -103,3 +106,68 @@ def test_several_memories_at_once_answer_as_each_alone(records: Records, query: 
         assert_allclose([together[name].scores[n] for n in together[name].ids], [item.score for item in alone])
         for number, item in zip(together[name].ids, alone, strict=True):
             assert together[name].why[number] == pytest.approx(dict(item.why))
+
+
+def texts(records: Records, query: Query, k: int = 10) -> list[str]:
+    return [item.text for item in records.search(query, k, ("event",))]
+
+
+def test_what_bears_a_name_of_the_query_is_found_without_its_words(records: Records) -> None:
+    rows = (("she put it away", ("red mug",)), ("it was raining", ()), ("the lamp is on", ("lamp",)))
+    with records.store.transaction():
+        for i, (text, tags) in enumerate(rows):
+            records.add(Record(kind="event", text=text, first_ns=i, last_ns=i, tags=tags))
+    found = records.search(Query(text="where are the red mugs?"), 5)
+    assert [item.text for item in found] == ["she put it away"]
+    assert found[0].why["links"] == pytest.approx(1.0)
+    records.settings = RecallConfig(links=0.0, spread=0.0)
+    assert texts(records, Query(text="where are the red mugs?")) == []
+
+
+def test_what_a_first_answer_rests_on_comes_with_it(records: Records) -> None:
+    with records.store.transaction():
+        view = records.add(Record(kind="event", text="looked around", first_ns=1, last_ns=1))
+        records.add(Record(kind="event", text="looked around", first_ns=10**15, last_ns=10**15))
+        records.add(Record(kind="fact", text="the mug is on the desk", first_ns=2, last_ns=2, evidence=(view,)))
+    found = records.search(Query(text="mug on the desk"), 5)
+    assert [item.id for item in found][1:] == [f"event:{view}"]
+    assert found[1].why == {"links": 0.5}
+
+
+def test_a_moment_lifts_what_is_near_it_and_leaves_nothing_out(records: Records) -> None:
+    hour = 3_600_000_000_000
+    with records.store.transaction():
+        for i in range(5):
+            records.add(Record(kind="event", text="took the mug", first_ns=i * 24 * hour, last_ns=i * 24 * hour))
+        records.add(Record(kind="event", text="rain", first_ns=48 * hour, last_ns=48 * hour))
+    found = records.search(Query(text="mug", around_ns=49 * hour), 10)
+    assert [item.first_seen_ns // hour for item in found] == [48, 72, 24, 96, 0]
+    assert [item.why["moment"] for item in found] == [3600.0, *(h * 3600.0 for h in (23, 25, 47, 49))]
+    assert found[0].score - found[1].score == pytest.approx(0.5 * (1 / 2 - 1 / 24), abs=0.2)
+    alone = records.search(Query(around_ns=49 * hour), 3)
+    assert {item.first_seen_ns // hour for item in alone} == {48, 72}
+    with records.store.transaction():  # SQL tells the times where the rows in RAM do not follow yet
+        inside = records.search(Query(text="mug", around_ns=49 * hour), 10)
+        assert [item.id for item in inside] == [item.id for item in found]
+
+
+def test_names_of_a_text() -> None:
+    assert names_in("Where are the red mugs?") == ["red", "mugs", "red mugs", "mug", "red mug"]
+    assert names_in("of the") == []
+
+
+def test_activation_brings_in_what_facts_lead_to(path: Path) -> None:
+    with EmbodiedMemory(path, encoder=HashingEncoder(512)) as memory:
+        memory.write(Event(stamp_ns=1, kind="told", text="we are in the lab again"))
+        memory.write(Event(stamp_ns=2, kind="told", text="nothing to report"))
+        told = [int(item.id.split(":")[1]) for item in memory.episodic.timeline(limit=2)]
+        say = memory.semantic.assert_fact
+        say("Ann", "owner of", "blue cup", valid_from_ns=1)
+        say("blue cup", "in", "cupboard", valid_from_ns=2, evidence=(told[0],))
+        say("Bob", "owner of", "bicycle", valid_from_ns=3, evidence=(told[1],))
+        found = memory.recall("Ann", 10)
+    by_text = {item.text: item for item in found}
+    assert by_text["we are in the lab again"].why["episodic.spread"] > 0
+    assert "semantic.spread" in by_text["blue cup is in cupboard"].why
+    assert "nothing to report" not in by_text
+    assert not any("Bob" in text for text in by_text)
