@@ -46,6 +46,17 @@ class RecallConfig:
     sure_margin: float = 0.1
     """An answer is sure when it is ahead of the next by this part of its score."""
 
+    max_hops: int = 0
+    """How often recall asks again with what the first answers name, when they are not enough: none of them holds a word
+    of the question, or none is ahead by `sure_margin`. Each hop costs a recall."""
+    hop_weight: float = 0.5
+    """What the answers of a hop count beside those of the one before."""
+    not_known_below: float = 0.0
+    """0..1: recall by words answers [] when no answer has more for it than this, its cosine, the part of the
+    question's words that it holds (rare ones count more), or of the names that it bears."""
+    rerank_depth: int = 20
+    """How many of the first answers a reranker sees, where one is set."""
+
     def __post_init__(self) -> None:
         if self.late not in ("never", "unsure", "always"):
             raise ConfigError(f"recall.late: wanted 'never', 'unsure' or 'always', got {self.late!r}")
@@ -62,3 +73,7 @@ class RecallConfig:
             raise ConfigError(f"recall: wanted numbers >= 0 and late_depth >= 2, got {self}")
         if not 0 < self.moment_scale_s < float("inf"):
             raise ConfigError(f"recall.moment_scale_s: wanted seconds above 0, got {self.moment_scale_s}")
+        if self.max_hops < 0 or self.rerank_depth < 1:
+            raise ConfigError(f"recall: wanted max_hops >= 0 and rerank_depth >= 1, got {self}")
+        if not (0 <= self.hop_weight <= 1 and 0 <= self.not_known_below <= 1):
+            raise ConfigError(f"recall: wanted hop_weight and not_known_below in 0..1, got {self}")

@@ -21,6 +21,7 @@ from embodmem.geometry import check_pose
 from embodmem.guard import Guard
 from embodmem.index import Records
 from embodmem.index.filters import is_open, row_id
+from embodmem.index.rerank import Reranker
 from embodmem.noticed import Noticed
 from embodmem.procedural import ProceduralMemory
 from embodmem.recalling import Recaller
@@ -49,6 +50,9 @@ class EmbodiedMemory:
             one, "r" opens an existing file for reading.
         config: Settings; None takes those that the file was made with, or the defaults.
         encoder: Texts to vectors; None takes the one that the settings name.
+
+    Attributes:
+        reranker: Any `index.rerank.Reranker`, such as a cross-encoder, that orders the first answers of `recall` anew.
 
     Raises:
         StoreError: The file cannot be used as asked; it is left as it was.
@@ -90,6 +94,7 @@ class EmbodiedMemory:
             self.guard = Guard(self.records, self.spatial, self.scene, self.config.guard)
             memories = ("scene", "episodic", "semantic", "procedural", "working")
             asked = {name: getattr(self, name) for name in memories}
+            self.reranker: Reranker | None = None
             self._recaller = Recaller(self.records, self.spatial, self.guard, asked)
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
@@ -226,7 +231,13 @@ class EmbodiedMemory:
         channels of which memory chose an answer. The map takes part only when the query's kinds name "surface". Last,
         `guard` puts what only unproven sources say behind the best answer of a trusted one.
         """
-        return self._recaller.recall(query, k)
+        return self.recall_with_reason(query, k)[0]
+
+    def recall_with_reason(self, query: Query | str, k: int = 10) -> tuple[list[Recall], str]:
+        """What `recall` answers, and, where that is nothing, the reason: nothing matches, or nothing is near enough to
+        be known (setting `recall.not_known_below`); "" where there are answers.
+        """
+        return self._recaller.recall(query, k, self.reranker)
 
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
         """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.

@@ -141,7 +141,7 @@ class Channels:
             counts = self._lexical.count(*texts_of(db, every), asked.terms)
             for name, pool in pools.items():
                 mine = counts.of(at[name])
-                pool.words = asked.weights @ mine.weighed().T
+                pool.add_words(mine, asked.weights)
                 around = stretches(db, pool.ids, int(how.episode_gap_s * 1e9), self._mirror)
                 pool.add_context(around, mine, asked.weights, how)
         return pools

@@ -34,6 +34,8 @@ class Pool:
         links: (N,) 0..1, what bearing names and resting on first answers says; None where the query has no name.
         active: (N,) 0..1, activation from the names, its best at 1; None where nothing is near them.
         apart: (N,) seconds from the moment of the query; None where it names none.
+        holds: (N, T) whether it holds a word of the query; None without a text.
+        share: (P, N) 0..1, the part of the words of the query, by rarity, that it holds; None without a text.
         late: (P, N) soft alignment of the part with the text; NaN for those that were not looked at.
     """
 
@@ -45,6 +47,8 @@ class Pool:
     links: NDArray[np.float64] | None = None
     active: NDArray[np.float64] | None = None
     apart: NDArray[np.float64] | None = None
+    holds: NDArray[np.bool_] | None = None
+    share: NDArray[np.float64] | None = None
     late: NDArray[np.float64] | None = None
     how: RecallConfig = field(default_factory=RecallConfig)
 
@@ -93,6 +97,20 @@ class Pool:
         scores: NDArray[np.float64] = cheap - cheap.max(initial=0.0)  # at most 0
         scores[first] = self._fused(parts)[first]
         return scores
+
+    def support(self, best: NDArray[np.int64]) -> NDArray[np.float64]:
+        """(M,) 0..1, what some records, by position, have for them: cosine, share of the words, or names and links."""
+        most = np.zeros(len(best)) if self.links is None else self.links[best]
+        for scores in (self.meaning, self.share):
+            if scores is not None:
+                most = np.maximum(most, scores[:, best].max(axis=0))
+        return most
+
+    def add_words(self, counts: Counts, weights: NDArray[np.float64]) -> None:
+        """Score by words: `weights` (P, T) are the rarities of each part's words."""
+        self.words = weights @ counts.weighed().T
+        self.holds = counts.frequency > 0
+        self.share = (weights @ self.holds.T) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
 
     def whys(self, best: NDArray[np.int64], min_cosine: float) -> list[dict[str, float]]:
         """For each of some records, by position: channel -> score, for the channels that chose it or moved it up."""

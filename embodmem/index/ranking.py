@@ -14,19 +14,21 @@ RANK_OFFSET = 60
 """The constant k of reciprocal rank fusion (Cormack et al., SIGIR 2009, section 2)."""
 
 
-def fuse(rankings: Mapping[str, Sequence[K]]) -> dict[K, float]:
+def fuse(rankings: Mapping[str, Sequence[K]], weights: Mapping[str, float] | None = None) -> dict[K, float]:
     """Reciprocal rank fusion: score(d) = sum over rankings of 1 / (60 + rank), ranks from 1 (Cormack et al., 2009).
 
     Args:
         rankings: Channel -> keys, best first, each at most once a channel.
+        weights: Channel -> what it counts; 1 where none is given.
 
     Returns:
         Key -> score, best first; ties keep the order in which they came.
     """
     scores: dict[K, float] = {}
-    for ranking in rankings.values():
+    for name, ranking in rankings.items():
+        weight = 1.0 if weights is None else weights.get(name, 1.0)
         for rank, key in enumerate(ranking, start=1):
-            scores[key] = scores.get(key, 0.0) + 1.0 / (RANK_OFFSET + rank)
+            scores[key] = scores.get(key, 0.0) + weight / (RANK_OFFSET + rank)
     return dict(sorted(scores.items(), key=lambda item: -item[1]))
 
 

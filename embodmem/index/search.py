@@ -45,11 +45,19 @@ class Ranked:
         ids: Row ids, best first.
         scores: Row id -> score.
         why: Row id -> channel -> score.
+        support: Row id -> 0..1, what it has for it, for a query by words or by a vector.
+        lead: By what part of its score the first is ahead of the second.
+        asked: Words of the query that some record holds.
+        held: Those that one of the first three holds.
     """
 
     ids: list[int]
     scores: Mapping[int, float] = field(default_factory=dict)
     why: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
+    support: Mapping[int, float] = field(default_factory=dict)
+    lead: float = 0.0
+    asked: Sequence[str] = ()
+    held: Sequence[str] = ()
 
 
 class Search:
@@ -143,8 +151,9 @@ class Search:
             return {name: self._best_of(db, asked, pools.get(name), k) for name in groups}
 
     def _best_of(self, db: sqlite3.Connection, asked: Asked, pool: Pool | None, k: int) -> Ranked:
+        known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]
         if pool is None:
-            return Ranked([])
+            return Ranked([], asked=known)
         scores = pool.scores()
         if asked.parts and self._late is not None and self._needs_late(scores):
             scores = self._ranked_late(db, self._late, asked, pool, scores)
@@ -154,6 +163,10 @@ class Search:
             numbers,
             dict(zip(numbers, scores[best].tolist(), strict=True)),
             dict(zip(numbers, pool.whys(best, self.channels.floor), strict=True)),
+            dict(zip(numbers, pool.support(best).tolist(), strict=True)),
+            _lead(scores[best[:2]]),
+            known,
+            [] if pool.holds is None else [asked.terms[t] for t in np.flatnonzero(pool.holds[best[:3]].any(axis=0))],
         )
 
     def _by_meaning(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:
@@ -162,12 +175,12 @@ class Search:
             seen = self.given.scores(db, ids, query.embedding, query.embedding_model)
             at = np.argsort(-seen, kind="stable")[: min(k, int((seen > NO_VECTOR).sum()))]
             like = dict(zip(ids[at].tolist(), seen[at].tolist(), strict=True))
-            return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()})
+            return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()}, like)
         if self.encoder is None or not len(ids):
             return Ranked([])
         vectors = self.channels.ask(db, query).vectors
         like = self.channels.vectors.best(db, ids, vectors[0], k, self.encoder.min_score)
-        return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()})
+        return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()}, like)
 
     def _newest(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:
         newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
@@ -236,3 +249,10 @@ class Search:
         if not found:
             raise InvalidInput(f"id: wanted one that is in the memory, got {record_id!r}")
         return found[0]
+
+
+def _lead(scores: NDArray[np.float64]) -> float:
+    """By what part of its score the first of at most two is ahead of the second."""
+    if len(scores) < 2 or scores[0] <= 0:
+        return 1.0 if len(scores) == 1 else 0.0
+    return float((scores[0] - scores[1]) / scores[0])
