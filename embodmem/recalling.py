@@ -83,9 +83,11 @@ class Recaller:
             scores = fused.scores()
             best = list(scores)[: max(4 * k, _PER_MEMORY)]
             numbers = [key for key in best if isinstance(key, int)]
-            found: dict[int | str, Recall] = {item.id: item for item in fused.surfaces}
-            found.update(zip(numbers, hydrate(db, numbers, {}, {}), strict=True))
-        items = [replace(found[key], score=scores[key], why=fused.why[key]) for key in best]
+            why = {number: fused.why[number] for number in numbers}
+            records = hydrate(db, numbers, {number: scores[number] for number in numbers}, why)
+        found: dict[int | str, Recall] = dict(zip(numbers, records, strict=True))
+        found.update((item.id, replace(item, score=scores[item.id], why=fused.why[item.id])) for item in fused.surfaces)
+        items = [found[key] for key in best]
         if reranker is not None and query.text:
             items = reranked(items, query.text, reranker, how.rerank_depth)
         answers = spread(self._guard.order(items, query), query, k)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +126,7 @@ class Guard:
         """Answers in the order in which they may be given, see `guarded`; a list by filters alone stays as it is."""
         if not self.config.enabled or (query.text is None and query.embedding is None):
             return list(items)
-        return guarded(items, query.text or "", self.config, self.trust.is_proven)
+        return guarded(items, query.text or "", self.config, cache(self.trust.is_proven))
 
     def keep_apart(self, number: int, stamp_ns: int, reason: str) -> None:
         """Put a record into quarantine."""

@@ -208,7 +208,10 @@ class Channels:
         return found
 
     def _link(self, db: sqlite3.Connection, asked: Asked, pools: Mapping[str, Pool], linked: Linked) -> None:
+        named = {word for name in linked.names for word in name.split()}
+        part = sum(x for term, x in zip(asked.terms, asked.worth.tolist(), strict=True) if {term, term[:-1]} & named)
         for pool in pools.values():
+            pool.named = part / max(float(asked.worth.sum()), 1e-12)
             if linked.names or linked.links:
                 pool.links = linked.strength(pool.ids)
             if linked.active:

@@ -32,6 +32,7 @@ class Pool:
         distance: (N,) metres, NaN without a place; None when the query names no point.
         context: (P, N) what the neighbours and the stretch add; None where no event is there.
         links: (N,) 0..1, what bearing names and resting on first answers says; None where the query has no name.
+        named: 0..1, the part of the words of the query, by rarity, that its names are made of.
         active: (N,) 0..1, activation from the names, its best at 1; None where nothing is near them.
         apart: (N,) seconds from the moment of the query; None where it names none.
         holds: (N, T) whether it holds a word of the query; None without a text.
@@ -45,6 +46,7 @@ class Pool:
     distance: NDArray[np.float64] | None = None
     context: NDArray[np.float64] | None = None
     links: NDArray[np.float64] | None = None
+    named: float = 0.0
     active: NDArray[np.float64] | None = None
     apart: NDArray[np.float64] | None = None
     holds: NDArray[np.bool_] | None = None
@@ -100,7 +102,7 @@ class Pool:
 
     def support(self, best: NDArray[np.int64]) -> NDArray[np.float64]:
         """(M,) 0..1, what some records, by position, have for them: cosine, share of the words, or names and links."""
-        most = np.zeros(len(best)) if self.links is None else self.links[best]
+        most = np.zeros(len(best)) if self.links is None else self.named * self.links[best]
         for scores in (self.meaning, self.share):
             if scores is not None:
                 most = np.maximum(most, scores[:, best].max(axis=0))
