@@ -69,6 +69,9 @@ class Channels:
         Raises:
             InvalidInput: Its embedding is not as long as this memory's.
         """
+        if query.text is None:
+            own, none = self._part_vectors(query, ()), np.empty((0, 0))
+            return Asked(query=query, parts=[], vectors=own, terms=[], has=none, postings=[], worth=np.empty(0))
         parts, terms, has = words_of(query.text, self._stemmer)
         postings = self._postings.of(db, terms)
         vectors = self._part_vectors(query, parts)

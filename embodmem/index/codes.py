@@ -77,6 +77,6 @@ def contenders(cosines: Floats, bounds: Floats, depth: int, floor: float) -> NDA
     return np.flatnonzero(cosines + bounds >= least)
 
 
-def best_first(ids: NDArray[np.int64], scores: NDArray[Any], depth: int) -> NDArray[np.int64]:
-    """Indices of the `depth` best, best first; of equals the lower id comes first."""
-    return np.lexsort((ids, -scores))[:depth]
+def best_first(scores: NDArray[Any], depth: int) -> NDArray[np.int64]:
+    """Indices of the `depth` best, best first; of equals the first comes first."""
+    return np.argsort(-scores, kind="stable")[:depth]

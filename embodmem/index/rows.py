@@ -261,6 +261,8 @@ class Rows:
         float64 holds stamps to some 100 ns: compare them with the same rounding. Inf and -inf where no row has a place.
         """
         count = -(-self.n // self.SPAN)
+        if not self._dirty:
+            return self._spans[:count]
         if len(self._spans) < count:
             self._spans = np.concatenate([self._spans, np.zeros((count - len(self._spans), 8))])
         dirty = np.array(sorted(self._dirty), dtype=np.int64)

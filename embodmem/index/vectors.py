@@ -61,7 +61,7 @@ class Vectors:
                 rows = None
             scores = self._scores(db, rows, ids, query[None])[0]
         chosen = np.flatnonzero(scores >= floor)
-        chosen = chosen[best_first(ids[chosen], scores[chosen], depth)]
+        chosen = chosen[best_first(scores[chosen], depth)]  # of equals the lower id comes first
         return dict(zip(ids[chosen].tolist(), scores[chosen].tolist(), strict=True))
 
     def scores_each(
@@ -96,8 +96,12 @@ class Vectors:
             given, values = among(ids[begin : begin + _CHUNK].tolist())
             found = db.execute(f"SELECT id, embedding FROM record_vector WHERE id {given}", values).fetchall()
             if found:
-                has, vectors = unpack([row[1] for row in found], self._dim)
-                yield np.array([row[0] for row in found], dtype=np.int64)[has], vectors[has]
+                numbers, blobs = np.array([row[0] for row in found], dtype=np.int64), [row[1] for row in found]
+                if all(len(blob) == 4 * self._dim for blob in blobs):  # as nearly always: each as it was made
+                    yield numbers, np.frombuffer(b"".join(blobs), np.float32).reshape(-1, self._dim)
+                    continue
+                has, vectors = unpack(blobs, self._dim)
+                yield numbers[has], vectors[has]
 
     def _near(
         self, rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
