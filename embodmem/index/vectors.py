@@ -117,9 +117,7 @@ class Vectors:
         near, changed = (_those_in(part, ids) for part in found)
         if len(near) + len(changed) < min(depth, len(ids)):
             return None
-        if len(changed):
-            changed = self._contenders(rows, changed, query, depth, floor)
-        return np.union1d(near, changed)
+        return self._contenders(rows, np.union1d(near, changed), query, depth, floor)
 
     @staticmethod
     def _contenders(
