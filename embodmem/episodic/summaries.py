@@ -242,12 +242,7 @@ class Summaries:
                 )
                 found = db.execute(sql, (scale, now_ns - int(self.config.keep * length), limit - len(gone)))
                 gone += [row[0] for row in found]
-            db.execute(
-                "INSERT OR IGNORE INTO record_link SELECT l.id, m.ref FROM record_link l "
-                "JOIN record_link m ON m.id = l.ref WHERE l.ref IN (SELECT value FROM json_each(?))",
-                (json.dumps(gone),),
-            )
-            self.records.remove(gone)
+            let_go(self.records, db, gone)
         return len(gone)
 
     def clear(self, db: sqlite3.Connection) -> None:
@@ -260,3 +255,13 @@ def _unchanged(refs: frozenset[int], data: dict[str, Any], parts: Sequence[Part]
     """Whether a summary still says what its parts do."""
     count = sum(int(part.data.get("count", 1)) for part in parts)
     return refs == {part.id for part in parts} and int(data["count"]) == count
+
+
+def let_go(records: Records, db: sqlite3.Connection, numbers: Sequence[int]) -> None:
+    """Remove summaries by row id; what rested on them rests on their parts."""
+    db.execute(
+        "INSERT OR IGNORE INTO record_link SELECT l.id, m.ref FROM record_link l "
+        "JOIN record_link m ON m.id = l.ref WHERE l.ref IN (SELECT value FROM json_each(?))",
+        (json.dumps([int(n) for n in numbers]),),
+    )
+    records.remove(numbers)

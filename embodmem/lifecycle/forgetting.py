@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.config import LifecycleConfig
+from embodmem.episodic.summaries import let_go
 from embodmem.index import Records
 from embodmem.lifecycle.changes import Changes
 
@@ -18,6 +19,9 @@ _RECORD_BYTES = 400
 
 _WORD_PAGES = 1000
 """Pages of the word index that are merged, at most, before anything goes for its bytes."""
+
+_SUMMARIES = 64
+"""Summaries that go at once."""
 
 
 class Forgetting:
@@ -124,7 +128,20 @@ class Forgetting:
         order = np.lexsort((ids, retained))
         enough = int(np.searchsorted(np.cumsum(size[order]), excess)) + 1
         chosen = ids[order[: min(enough, limit)]]
+        if not len(chosen):
+            return self._drop_summaries(now_ns, min(limit, _SUMMARIES))
         return self._drop(chosen, now_ns, f"the file holds {excess} bytes more than its budget"), not len(chosen)
+
+    def _drop_summaries(self, now_ns: int, limit: int) -> tuple[int, bool]:
+        """When nothing else may go: let go of summaries, the shortest and oldest first."""
+        pinned = "SELECT id FROM life WHERE pinned"
+        sql = f"SELECT id FROM summary WHERE id NOT IN ({pinned}) ORDER BY scale_ns, begin_ns LIMIT ?"
+        with self.store.transaction() as db:
+            ids = [int(row[0]) for row in db.execute(sql, (limit,))]
+            if ids:
+                let_go(self.records, db, ids)
+                self.changes.note(now_ns, "drop", f"{len(ids)} summaries: the file holds more than its budget")
+        return len(ids), not ids
 
     def _drop(self, ids: NDArray[np.int64], now_ns: int, why: str) -> int:
         with self.store.transaction():

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -365,3 +366,22 @@ def test_without_questions_everything_is_admitted() -> None:
     life.memory.close()
     with pytest.raises(ConfigError, match="min_questions"):
         LifecycleConfig(min_questions=9, questions=8)
+
+
+def test_summaries_go_last_when_the_budget_is_tight(tmp_path: Path) -> None:
+    life = made(tmp_path / "m.mem", budget_mib=0.0, repeat_s=0.0)
+    rng = np.random.default_rng(0)
+    for s in range(0, 6000, 10):
+        life.write(event(s * S, " ".join(str(w) for w in rng.integers(0, 10**6, 20)), kind="seen"))
+    life.run(now_ns=DAY)
+    before = life.memory.counts()["summary"]
+    assert before > 50
+    free = replace(life.config, budget_mib=life.forgetting.used_bytes() * 0.6 / 2**20)
+    tight = Lifecycle(life.memory, free)
+    tight.run(now_ns=DAY)
+    left = life.memory.counts()
+    assert left["summary"] == before and left["event"] < 600  # what happened goes first
+    tighter = Lifecycle(life.memory, replace(free, budget_mib=0.3))  # less than an empty file takes
+    assert tighter.run(now_ns=DAY).done
+    assert "event" not in life.memory.counts() and "summary" not in life.memory.counts()
+    life.memory.close()
