@@ -34,7 +34,7 @@ from embodmem.store import Store
 
 RULES = SemanticConfig(
     single_valued=("on", "held by", "owner"),
-    exclusive=(("on", "held by"),),
+    exclusive=(("on", "in", "held by"),),
     relations={"owner": RelationRule(keeps="strongest", min_confidence=0.1)},
     trust={"radio": 0.5},
 )

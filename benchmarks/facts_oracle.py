@@ -33,11 +33,12 @@ class Oracle:
     """The rules of belief, and all that was told of each subject."""
 
     single: tuple[str, ...] = ("on", "in", "at", "held by")
-    exclusive: tuple[tuple[str, ...], ...] = (("on", "held by"),)
+    exclusive: tuple[tuple[str, ...], ...] = (("on", "in", "held by"),)
     strongest: tuple[str, ...] = ()
     trust: dict[str, float] = field(default_factory=dict)
     told: dict[str, list[Told]] = field(default_factory=dict)
     learnt: int = 0
+    regions: tuple[str, ...] = ()
 
     def weight(self, claim: Claim) -> float:
         """What it counts against others."""
@@ -49,6 +50,8 @@ class Oracle:
             return False
         if one[0] == other[0]:
             return one[0] in self.single
+        if one[1] in self.regions or other[1] in self.regions:
+            return False
         return any(one[0] in group and other[0] in group for group in self.exclusive)
 
     def tell(self, claim: Claim, check: bool = True) -> str:

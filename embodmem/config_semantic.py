@@ -77,8 +77,14 @@ class SemanticConfig:
 
     single_valued: tuple[str, ...] = ("on", "in", "at", "held by")
     """Relations of which a subject has one at a time: a new object supersedes the old one."""
-    exclusive: tuple[tuple[str, ...], ...] = (("on", "held by"),)
-    """Groups of relations of which only one can hold at a time."""
+    exclusive: tuple[tuple[str, ...], ...] = (("on", "in", "held by"),)
+    """Groups of relations of which only one can hold at a time: what is in the drawer is on the desk no more."""
+    regions: tuple[str, ...] = (
+        "kitchen", "bedroom", "bathroom", "living room", "dining room", "hall", "hallway", "corridor", "office",
+        "study", "cellar", "basement", "attic", "garage", "garden", "balcony", "room", "house", "home", "building",
+    )  # fmt: skip
+    """Objects that are regions, beside the rooms of the scene: what is in one of them may also be on or held by
+    something there."""
     relations: dict[str, RelationRule] = field(default_factory=dict)
     """What else is known of relations, by name."""
     trust: dict[str, float] = field(default_factory=dict)

@@ -89,6 +89,7 @@ class EmbodiedMemory:
             self.episodic = EpisodicMemory(self.records, self.config.episodic, self.config.store.jpeg_quality)
             self.semantic = SemanticMemory(self.records, self.config.semantic)
             self.records.channels.spread = spread
+            self.semantic.rules.rooms = self.scene.room_names
             self.working = WorkingMemory(self.records, self.config.working)
             self.procedural = ProceduralMemory(self.records, self.config.procedural)
             self.guard = Guard(self.records, self.spatial, self.scene, self.config.guard)

@@ -131,7 +131,10 @@ class Decider:
         if claim.says != "ended":
             self._take_up(plan, own, columns, believed, claim.begin_ns)
         rows = list(believed)
-        if claim.says == "holds" and self.rules.is_slot(claim.relation):  # nothing else gives way than for this
+        objects = (claim.object, *(row.object for row in believed))
+        if claim.says == "holds" and self.rules.is_slot(
+            claim.relation, objects
+        ):  # nothing else gives way than for this
             rows = [row for row in rows if any(d.meets(row.valid_from_ns, row.valid_until_ns) for _, d, _ in plan.made)]
         touched = [(row.relation, row.object) for row in rows]
         if claim.says == "never":  # what it had displaced may come back
@@ -187,8 +190,7 @@ class Decider:
                 return -1 if claim.object in ("", statement[1]) else 0
             if claim.object == statement[1]:
                 return 1
-            return -1 if self.rules.is_single(claim.relation) else 0
-        return -1 if claim.holds and self.rules.excludes((claim.relation, ""), (statement[0], "")) else 0
+        return -1 if claim.holds and self.rules.excludes((claim.relation, claim.object), statement) else 0
 
     def _weigh(self, row: Fact) -> float:
         return self.rules.weight(row.relation, row.confidence, row.source)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 
 from embodmem.config import RelationRule, SemanticConfig
@@ -20,6 +21,8 @@ class Rules:
 
     def __init__(self, config: SemanticConfig) -> None:
         self.config = config
+        self.rooms: Callable[[], Collection[str]] = tuple
+        """Names of the rooms that are known elsewhere: they are regions like those of the settings."""
         self._bound: dict[str, tuple[str, ...]] = {}
 
     def of(self, relation: str) -> RelationRule:
@@ -30,13 +33,19 @@ class Rules:
         """Whether a subject has one object of it at a time."""
         return relation in self.config.single_valued
 
+    def is_region(self, object: str) -> bool:
+        """Whether what is in it may be on something, too: a room holds a desk and a mug."""
+        return object in self.config.regions or object in self.rooms()
+
     def excludes(self, one: tuple[str, str], other: tuple[str, str]) -> bool:
         """Whether two different (relation, object) of a subject cannot hold at once."""
         if one == other:
             return False
         if one[0] == other[0]:
             return self.is_single(one[0])
-        return any(one[0] in group and other[0] in group for group in self.config.exclusive)
+        if not any(one[0] in group and other[0] in group for group in self.config.exclusive):
+            return False
+        return not self.is_region(one[1]) and not self.is_region(other[1])
 
     def bound(self, relation: str) -> tuple[str, ...]:
         """The relations that can matter for this one, itself first: those of its groups, and of their groups."""
@@ -55,8 +64,10 @@ class Rules:
         """Whether each object of it stands for itself, whatever else holds."""
         return not self.is_single(relation) and len(self.bound(relation)) == 1
 
-    def is_slot(self, relation: str) -> bool:
-        """Whether of all that can matter for a relation, one thing holds at a time."""
+    def is_slot(self, relation: str, objects: Iterable[str]) -> bool:
+        """Whether of all that can matter for a relation, with these objects, one thing holds at a time."""
+        if len(self.bound(relation)) > 1 and any(map(self.is_region, objects)):
+            return False
         bound = self.bound(relation)
         pairs = ((one, other) for one in bound for other in bound if one != other)
         return all(map(self.is_single, bound)) and all(self.excludes((a, ""), (b, "")) for a, b in pairs)

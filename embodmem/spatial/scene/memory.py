@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -278,6 +278,11 @@ class SceneMemory(RecordMemory):
             self._saved.clear()  # objects name the room they are in
             self.flush()
         return f"room:{number}"
+
+    def room_names(self) -> Collection[str]:
+        """The names of all rooms."""
+        self._follow()
+        return self.graph.rooms().keys()
 
     def rooms(self) -> list[Recall]:
         """All rooms, by name; data: lower and upper corner (3,)."""

@@ -17,7 +17,8 @@ from embodmem.store import Store
 RELATIONS = ("on", "held by", "likes", "in", "open", "shut", "owner")
 CONFIG = SemanticConfig(
     single_valued=("on", "in", "held by", "owner"),
-    exclusive=(("on", "held by"), ("open", "shut")),
+    exclusive=(("on", "in", "held by"), ("open", "shut")),
+    regions=("c",),
     relations={"owner": RelationRule(keeps="strongest"), "in": RelationRule(min_confidence=0.2)},
     trust={"radio": 0.5},
 )
@@ -56,6 +57,7 @@ class Beliefs(RuleBasedStateMachine):
         self.store = Store()
         self.memory = SemanticMemory(Records(self.store, None), CONFIG)
         self.oracle = Oracle(CONFIG.single_valued, CONFIG.exclusive, ("owner",), dict(CONFIG.trust))
+        self.oracle.regions = CONFIG.regions
         self.said: list[Claim] = []
 
     def tell(self, claim: Claim) -> None:

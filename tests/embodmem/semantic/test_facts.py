@@ -50,6 +50,20 @@ def test_relations_of_several_objects_and_of_one(memory: SemanticMemory) -> None
     assert said(memory.facts("ann")) == ["ann likes milk", "ann likes tea", "ann in room of tea"]
 
 
+def test_what_is_in_the_drawer_is_on_the_desk_no_more(memory: SemanticMemory) -> None:
+    memory.assert_fact("keys", "in", "office", valid_from_ns=5)
+    memory.assert_fact("keys", "on", "desk", valid_from_ns=10)
+    assert sorted(said(memory.facts("keys"))) == ["keys in office", "keys on desk"]  # a room holds the desk, too
+    memory.assert_fact("keys", "in", "drawer", valid_from_ns=20)
+    assert said(memory.facts("keys")) == ["keys in drawer"]
+    assert sorted(said(memory.facts_at(15, None, "keys"))) == ["keys in office", "keys on desk"]
+    memory.assert_fact("keys", "on", "table", valid_from_ns=30)
+    assert said(memory.facts("keys")) == ["keys on table"]
+    memory.rules.rooms = lambda: ("library",)  # a room that the scene knows
+    memory.assert_fact("keys", "in", "library", valid_from_ns=40)
+    assert sorted(said(memory.facts("keys"))) == ["keys in library", "keys on table"]
+
+
 def test_disjoint_relations_stay_apart(memory: SemanticMemory) -> None:
     memory.assert_fact("mug", "on", "table", valid_from_ns=10)
     memory.assert_fact("mug", "in", "kitchen", valid_from_ns=10)
