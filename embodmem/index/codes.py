@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Codes = NDArray[np.int8]
 Floats = NDArray[np.float32]
 
-FEW = 2048
+FEW = 512
 """Below so many rows, turning their codes into floats costs less than the call of a faster product."""
 
 _SLACK = 1e-5
