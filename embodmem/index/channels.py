@@ -121,7 +121,7 @@ class Channels:
         """
         other = {name: self._seen(db, asked.query, ids) for name, (ids, _) in passed.items()}
         looked = {name: self._first_look(db, asked, *passed[name], other[name], depth) for name in passed}
-        near_by = self._linked(db, asked, [number for _, first in looked.values() for number in first], how)
+        near_by = self._linked(db, asked, [number for _, first, _ in looked.values() for number in first], how)
         chosen = {name: self._with_linked(passed[name][0], looked[name][0], near_by) for name in passed}
         pools = {name: Pool(ids, how=how) for name, ids in chosen.items() if len(ids)}
         if not pools:
@@ -129,7 +129,7 @@ class Channels:
         every = np.sort(np.concatenate([pool.ids for pool in pools.values()]))
         at = {name: np.searchsorted(every, pool.ids) for name, pool in pools.items()}
         if len(asked.vectors):
-            meaning = self.vectors.scores_each(db, every, asked.vectors).astype(np.float64)
+            meaning = self._meaning(db, asked, every, [likes for *_, likes in looked.values()])
             for name, pool in pools.items():
                 pool.meaning = meaning[:, at[name]]
         for name, pool in pools.items():
@@ -163,15 +163,18 @@ class Channels:
         distance: NDArray[np.float64],
         seen: NDArray[np.float64] | None,
         depth: int,
-    ) -> tuple[NDArray[np.bool_], list[int]]:
-        """(N,) which of `ids` are among the `depth` best of a channel, and the row ids of the very first."""
-        there, first = np.zeros(len(ids), np.bool_), list[int]()
+    ) -> tuple[NDArray[np.bool_], list[int], dict[int, float]]:
+        """(N,) which of `ids` are among the `depth` best of a channel, the row ids of the very first, and row id ->
+        cosine with the first vector, of those best by it.
+        """
+        there, first, likes = np.zeros(len(ids), np.bool_), list[int](), dict[int, float]()
         if asked.parts and len(ids):
             for scores in presence(ids, asked.postings, asked.weights):
                 there[best(scores, depth)] = True
                 first.extend(ids[best(scores, 1)].tolist())
-        for vector in asked.vectors if len(ids) else ():
+        for number, vector in enumerate(asked.vectors if len(ids) else ()):
             like = self.vectors.best(db, ids, vector, depth, self.floor)
+            likes = like if number == 0 else likes
             there[np.searchsorted(ids, np.fromiter(like, np.int64))] = True
             first.extend(list(like)[:1])
         nothing = not asked.parts and not len(asked.vectors)
@@ -183,7 +186,19 @@ class Channels:
         elif asked.query.around_ns is not None and nothing:
             apart = seconds_from(db, ids, asked.query.around_ns, self._mirror)
             there[np.argsort(apart, kind="stable")[:depth]] = True
-        return there, first
+        return there, first, likes
+
+    def _meaning(
+        self, db: sqlite3.Connection, asked: Asked, ids: NDArray[np.int64], likes: Sequence[Mapping[int, float]]
+    ) -> NDArray[np.float64]:
+        """(V, N) cosines; with one vector, those that the first look has found are not read again."""
+        if len(asked.vectors) > 1:
+            return self.vectors.scores_each(db, ids, asked.vectors).astype(np.float64)
+        found = {number: score for like in likes for number, score in like.items()}
+        scores = over(ids, found)
+        left = ~np.isin(ids, np.fromiter(found, np.int64, len(found)))
+        scores[left] = self.vectors.scores_each(db, ids[left], asked.vectors)[0]
+        return scores[None]
 
     def _linked(self, db: sqlite3.Connection, asked: Asked, first: Sequence[int], how: RecallConfig) -> Linked:
         """What the names of the query and its first answers lead to; nothing where neither channel counts."""
