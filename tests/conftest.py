@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Records
 from embodmem.store import Store
+
+# Before usearch: in a process where that was loaded first, OctoMap (1.0, x86-64) reads and writes no file.
+with contextlib.suppress(ImportError):
+    import pyoctomap  # noqa: F401
 
 
 @pytest.fixture(scope="session")

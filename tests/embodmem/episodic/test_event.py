@@ -82,7 +82,7 @@ def test_a_vector_of_the_encoders_own_model_takes_the_place_of_the_texts(tmp_pat
             assert memory.recall(Query(embedding=unit(1, 64)))[0].why["episodic.meaning"] == pytest.approx(1.0)
             assert memory.recall("door")[0].data["embedding_model"] == name
     with opened(tmp_path / "a.mem", dim=32) as memory:  # another encoder: words again, and the old vector by its name
-        assert memory.recall("door")[0].why.keys() == {"episodic.words", "episodic.meaning", "working.words"} | {
+        assert memory.recall("door")[0].why.keys() >= {"episodic.words", "episodic.meaning", "working.words"} | {
             "working.meaning"
         }
         assert memory.recall(Query(embedding=unit(1, 64), embedding_model=name))[0].text == "a door slams"

@@ -90,7 +90,7 @@ def test_answers_are_structured_and_fit_their_schemas(home: Path) -> None:
         return said
 
     mugs, many, laptop, piano, morning, told, owned, gone = talk(home, script)
-    assert [item.label for item in mugs.items] == ["mug", "mug"]
+    assert [item.label for item in mugs.items[:2]] == ["mug", "mug"]  # then what a mug stands on
     assert many.answer.startswith("2 mugs") and laptop.known and not piano.known
     assert "began the first tour" in [item.text for item in morning.items]
     assert told.text in gone.model_dump_json() or gone.by_kind["event"] == 1
