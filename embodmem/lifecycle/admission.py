@@ -60,9 +60,9 @@ class Admission:
         """
         if not self.config.trial_s or len(self.asked) < self.config.min_questions:
             return 0, True
-        due, last = self._due(now_ns - int(self.config.trial_s * 1e9), limit)
+        due, last, all_due = self._due(now_ns - int(self.config.trial_s * 1e9), limit)
         if not due:
-            return 0, True
+            return 0, all_due
         weights, gone = self.replay(), list[int]()
         with self.store.transaction() as db:
             for one in due:
@@ -78,7 +78,7 @@ class Admission:
                 why = f"not admitted: {len(self.asked)} questions lose less than {self.config.admit_from:g} without it"
                 self.changes.note(now_ns, "reject", why, gone)
             self.store.set_state(_CURSOR, last)
-        return len(gone), len(due) < limit
+        return len(gone), all_due
 
     def replay(self) -> dict[int, float]:
         """Row id -> the mean over the last questions of what their answers lose without the record.
@@ -96,7 +96,8 @@ class Admission:
                 lost[row_id(item.id)] = lost.get(row_id(item.id), 0.0) + share / len(self.asked)
         return lost
 
-    def _due(self, before_ns: int, limit: int) -> tuple[list[_Due], int]:
+    def _due(self, before_ns: int, limit: int) -> tuple[list[_Due], int, bool]:
+        """Which of the next `limit` events are to be weighed, the last one's row id, and whether no other is due."""
         sql = (
             "SELECT id, text, first_ns, subkind IN (SELECT value FROM json_each(?)) "
             "OR json_extract(data, '$.reward') IS NOT NULL OR id IN (SELECT id FROM life WHERE pinned) "
@@ -106,12 +107,12 @@ class Admission:
         with self.store.read() as db:
             rows = db.execute(sql, (kinds, self.store.get_state(_CURSOR, 0), limit)).fetchall()
         young = next((i for i, row in enumerate(rows) if row[2] >= before_ns), len(rows))
-        rows = rows[:young]
+        all_due, rows = young < limit, rows[:young]
         # What a person told, what earned something and what is pinned needs no trial.
         due = [_Due(number, text, first_ns) for number, text, first_ns, significant in rows if not significant]
         if rows and not due:
             self.store.set_state(_CURSOR, rows[-1][0])
-        return due, rows[-1][0] if rows else 0
+        return due, rows[-1][0] if rows else 0, all_due
 
     def _novelty(self, one: _Due) -> float:
         """The part of its words that no earlier record like it says."""

@@ -360,6 +360,24 @@ def test_what_is_asked_for_is_admitted_though_it_says_nothing_new() -> None:
     life.memory.close()
 
 
+def test_what_needs_no_trial_does_not_end_the_weighing() -> None:
+    life = made(trial_s=86_400.0, merge_alike=1.0, merge_pause_s=0.0)
+    for i in range(12):
+        life.write(event(i * 60 * S, f"note {i} for Ada", "told", source="user"))
+    for i in range(6):
+        life.write(event((10_000 + i * 60) * S, f"the robot waits at the dock {i % 2}", "state"))
+    for question in ("note", "dock", "Ada", "robot", "note for Ada"):
+        life.recall(question, 3)
+    first, more = life.admission.step(2 * DAY, 4)
+    assert (first, more) == (0, False)  # four of the told ones; others are due
+    rejected = 0
+    while not more:
+        gone, more = life.admission.step(2 * DAY, 4)
+        rejected += gone
+    assert 1 <= rejected <= 5 and len(texts(life)) == 18 - rejected
+    life.memory.close()
+
+
 def test_without_questions_everything_is_admitted() -> None:
     life = lived()
     assert life.run(9 * DAY).rejected == 0 and len(texts(life)) == 24
