@@ -76,7 +76,7 @@ class Recaller:
             first = self._ask(db, query, k, fused)
             known = support(first)
             is_asked = bool(query.text) or query.embedding is not None
-            if how.not_known_below > 0 and is_asked and fused.why and known < how.not_known_below:
+            if is_asked and fused.why and known < how.not_known_below:
                 return [], f"the best answer has {known:.2f} for it (recall.not_known_below {how.not_known_below})"
             if query.text and how.max_hops:
                 self._hop(db, query, k, first, fused)
