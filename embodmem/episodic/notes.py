@@ -19,6 +19,8 @@ from embodmem.index.words import content_words
 from embodmem.types import Recall
 
 CURSOR = "noted"
+_CHUNK = 128
+"""Notes that are compared at once: some tens of megabytes beside `among` others."""
 _SAME = 0.9999
 """From this cosine on, two notes say the same: a link between them would lead nowhere."""
 
@@ -76,11 +78,18 @@ class Notes:
         """Link each of these to the most alike among the `among` events before it."""
         ids, vectors = self._vectors(db, new[-1], self.config.among + len(new))
         asked = np.flatnonzero(np.isin(ids, new))
+        made = 0
+        for begin in range(0, len(asked), _CHUNK):
+            made += self._link_some(db, ids, vectors, asked[begin : begin + _CHUNK])
+        return made
+
+    def _link_some(
+        self, db: sqlite3.Connection, ids: NDArray[np.int64], vectors: NDArray[np.float32], asked: NDArray[np.int64]
+    ) -> int:
+        """Link those at `asked` (A,) to the most alike of all (N,) before them."""
         cosine = vectors[asked] @ vectors.T
         cosine[(ids[None] >= ids[asked][:, None]) | (cosine > _SAME)] = -1.0
         k = min(self.config.links, cosine.shape[1])
-        if not len(asked) or not k:
-            return 0
         best = np.argpartition(-cosine, k - 1, axis=1)[:, :k]
         scores = np.take_along_axis(cosine, best, axis=1)
         row, column = np.nonzero(scores >= self.config.alike)
