@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.episodic.associative.store import AssociativeStore
 from embodmem.errors import InvalidInput
 
 _CHUNK = 256
 _TINY = 1e-12
 
 
-class Hopfield:
+class Hopfield(AssociativeStore):
     """Up to so many bytes of patterns; the ones written first make way.
 
     Args:
@@ -25,6 +26,7 @@ class Hopfield:
     """
 
     def __init__(self, dim: int, max_bytes: int = 1 << 26, beta: float = 32.0) -> None:
+        super().__init__()
         self.dim, self.beta = dim, beta
         self.capacity = max_bytes // (4 * dim + 8)
         if dim < 1 or self.capacity < 1 or not beta > 0:
@@ -33,16 +35,6 @@ class Hopfield:
                 f"{max_bytes} bytes and beta {beta}"
             )
         self._patterns = np.empty((0, dim), np.float32)
-        self._ids = np.empty(0, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """(N,) of what is stored, in the order of writing."""
-        ids: NDArray[np.int64] = self._ids.copy()
-        return ids
 
     @property
     def nbytes(self) -> int:
@@ -59,8 +51,10 @@ class Hopfield:
         if patterns.shape != (len(ids), self.dim) or not np.isfinite(patterns).all():
             raise InvalidInput(f"hopfield: wanted finite patterns {(len(ids), self.dim)}, got {patterns.shape}")
         self.forget(ids)
-        self._patterns = np.concatenate([self._patterns, patterns])[-self.capacity :]
-        self._ids = np.concatenate([self._ids, np.asarray(ids, np.int64)])[-self.capacity :]
+        # Cut before they are put together: a part of a larger array would keep all of it in RAM.
+        out = max(0, len(self) - max(0, self.capacity - len(patterns)))
+        self._patterns = np.concatenate([self._patterns[out:], patterns[-self.capacity :]])
+        self._ids = np.concatenate([self._ids[out:], np.asarray(ids, np.int64)[-self.capacity :]])
 
     def forget(self, ids: NDArray[np.int64]) -> int:
         """Remove what was written under ids; returns how many were there."""
@@ -95,6 +89,8 @@ class Hopfield:
             InvalidInput: A fragment has another length, or nothing is stored.
         """
         state = self._checked(fragments)
+        if not len(self):
+            raise InvalidInput("hopfield: wanted stored patterns, got an empty store")
         for _ in range(steps):
             parts = [
                 self._weights(state[at : at + _CHUNK]) @ self._patterns for at in range(0, len(state), _CHUNK)
@@ -108,28 +104,10 @@ class Hopfield:
         Raises:
             InvalidInput: A fragment has another length, or nothing is stored.
         """
-        state = self._checked(fragments)
-        k = min(k, len(self))
-        ids, found = np.empty((len(state), k), np.int64), np.empty((len(state), k), np.float32)
-        for at in range(0, len(state), _CHUNK):
-            weights = self._weights(state[at : at + _CHUNK])
-            order = largest(weights, k)
-            ids[at : at + _CHUNK] = self._ids[order]
-            found[at : at + _CHUNK] = np.take_along_axis(weights, order, axis=1)
-        return ids, found
+        return self._called_up(self._checked(fragments), k, _CHUNK, self._weights)
 
     def _checked(self, fragments: NDArray[np.float32]) -> NDArray[np.float32]:
         state = np.asarray(fragments, np.float32)
         if state.ndim != 2 or state.shape[1] != self.dim or np.isinf(state).any():
             raise InvalidInput(f"hopfield: wanted fragments (Q, {self.dim}), NaN where not known, got {state.shape}")
-        if not len(self):
-            raise InvalidInput("hopfield: wanted stored patterns, got an empty store")
         return state
-
-
-def largest(scores: NDArray[np.float32], k: int) -> NDArray[np.int64]:
-    """(Q, k) columns of the k largest scores of each row (Q, N), largest first."""
-    first = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-    order = np.argsort(-np.take_along_axis(scores, first, axis=1), axis=1, kind="stable")
-    columns: NDArray[np.int64] = np.take_along_axis(first, order, axis=1)
-    return columns

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.episodic.associative.hopfield import largest
+from embodmem.episodic.associative.store import AssociativeStore
 from embodmem.errors import InvalidInput
 
 _CHUNK = 16
@@ -32,7 +32,7 @@ def willshaw_capacity(units: int, active: int, known: int) -> int:
     return int(math.log1p(-p) / math.log1p(-((active / units) ** 2)))
 
 
-class Superposition:
+class Superposition(AssociativeStore):
     """Codes of patterns in a matrix of fixed size; the ones written first are unlearnt when there are too many.
 
     Args:
@@ -53,6 +53,7 @@ class Superposition:
             raise InvalidInput(
                 f"superposition: wanted dim >= 1 and 2 <= active <= units / 2 <= 8192, got {dim}, {active}, {units}"
             )
+        super().__init__()
         self.dim, self.units, self.active = dim, units, active
         self.capacity = willshaw_capacity(units, active, max(1, active // 2)) if capacity is None else capacity
         if self.capacity < 1:
@@ -61,16 +62,6 @@ class Superposition:
         self._projection = rng.standard_normal((dim, units)).astype(np.float32)
         self._links = np.zeros((units, units), np.uint16)
         self._codes = np.empty((0, active), np.uint16)
-        self._ids = np.empty(0, np.int64)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """(N,) of what is stored, in the order of writing."""
-        ids: NDArray[np.int64] = self._ids.copy()
-        return ids
 
     @property
     def nbytes(self) -> int:
@@ -168,17 +159,9 @@ class Superposition:
         Raises:
             InvalidInput: A fragment has another length, or nothing is stored.
         """
-        drive = self._drive(fragments)
-        if not len(self):
-            raise InvalidInput("superposition: wanted stored patterns, got an empty store")
-        k = min(k, len(self))
-        ids, found = np.empty((len(drive), k), np.int64), np.empty((len(drive), k), np.float32)
-        for at in _chunks(drive):
-            part = slice(at, at + _CHUNK)
-            score = drive[part][:, self._codes].mean(axis=2)
-            order = largest(score, k)
-            ids[part], found[part] = self._ids[order], np.take_along_axis(score, order, axis=1)
-        return ids, found
+        return self._called_up(
+            self._drive(fragments), k, _CHUNK, lambda drive: drive[:, self._codes].mean(axis=2, dtype=np.float32)
+        )
 
 
 def _chunks(rows: NDArray[Any]) -> range:
