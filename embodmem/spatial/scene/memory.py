@@ -15,6 +15,7 @@ from embodmem.index import Record, RecordMemory, Records
 from embodmem.index.filters import is_open, row_id
 from embodmem.spatial.scene.graph import SceneChanges, SceneGraph
 from embodmem.spatial.scene.node import ObjectNode, node_passes
+from embodmem.spatial.scene.record import record_of, signature_of
 from embodmem.spatial.scene.update import Move, Relation, SceneUpdate
 from embodmem.types import Event, Percept, Query, Recall
 
@@ -80,7 +81,7 @@ class SceneMemory(RecordMemory):
             self._stands[node.id] = kept["stands"]
             if number in keyframes:
                 self._keyframe[node.id] = keyframes[number]
-            self._saved[node.id] = (_signature(node), self._stands[node.id], self._keyframe.get(node.id))
+            self._saved[node.id] = (signature_of(node), self._stands[node.id], self._keyframe.get(node.id))
             nodes.append(node)
         return nodes
 
@@ -199,31 +200,10 @@ class SceneMemory(RecordMemory):
         return f"object:{self._row[node.id]}"
 
     def _record(self, node: ObjectNode) -> Record:
-        room = self.graph.room_of(node.position) or ""
         below = self._stands.get(node.id)
         support = None if below is None else self.graph.find_node(below)
-        parts = [node.label, f"on {support.label}" if support is not None else "", f"in the {room}" if room else ""]
-        return Record(
-            kind="object",
-            label=node.label,
-            text=" ".join(part for part in parts if part) + ("" if node.present else ", no longer there"),
-            first_ns=node.first_seen_ns,
-            last_ns=node.last_seen_ns,
-            position=node.position,
-            box=np.stack([node.lower, node.upper]),
-            tags=(room,) if room else (),
-            evidence=[self._keyframe[node.id]] if node.id in self._keyframe else [],
-            data={
-                "extent": (node.upper - node.lower).tolist(),
-                "lower": node.lower.tolist(),
-                "upper": node.upper.tolist(),
-                "sightings": node.sightings,
-                "score": node.score,
-                "room": room,
-                "on": "" if support is None else support.label,
-                "vanished": not node.present,
-            },
-        )
+        room = self.graph.room_of(node.position) or ""
+        return record_of(node, room, "" if support is None else support.label, self._keyframe.get(node.id))
 
     def flush(self) -> int:
         """Write the objects that changed since the last time, within the caller's transaction; returns how many."""
@@ -231,7 +211,7 @@ class SceneMemory(RecordMemory):
         with self.store.transaction() as db:
             for i, row in self._row.items():
                 node = self._node(i)
-                signature = (_signature(node), self._stands.get(i), self._keyframe.get(i))
+                signature = (signature_of(node), self._stands.get(i), self._keyframe.get(i))
                 if self._saved.get(i) == signature:
                     continue
                 self.records.replace(row, self._record(node))
@@ -397,8 +377,3 @@ class SceneMemory(RecordMemory):
             if state.get("graph") is not None:
                 self.store.set_state(_STATE, state["graph"])
             super().load_state_dict(state)
-
-
-def _signature(node: ObjectNode) -> tuple[Any, ...]:
-    """Differs whenever the node does."""
-    return (node.sightings, node.misses, node.present, node.label, node.first_seen_ns, sum(node.apart.values()))
