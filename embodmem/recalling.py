@@ -26,27 +26,48 @@ class Fused:
     """Rankings of several memories and hops, and the reasons of each answer."""
 
     def __init__(self) -> None:
-        self.why: dict[int | str, dict[str, float]] = {}
+        self.is_empty = True
         self.surfaces: list[Recall] = []
         self._rankings: dict[str, Sequence[int | str]] = {}
         self._weights: dict[str, float] = {}
+        self._why: list[tuple[str, Mapping[int, Mapping[str, float]], Mapping[int, list[int]] | None]] = []
 
-    def add(
-        self,
-        rankings: Mapping[str, Sequence[int | str]],
-        why: Mapping[int | str, Mapping[str, float]],
-        hop: str,
-        weight: float,
-    ) -> None:
-        """Take in what the memories answered to a question, which counts `weight`."""
-        self._rankings.update((f"{hop}{name}", keys) for name, keys in rankings.items())
-        self._weights.update((f"{hop}{name}", weight) for name in rankings)
-        for key, reasons in why.items():
-            self.why.setdefault(key, {}).update((f"{hop}{name}", score) for name, score in reasons.items())
+    def add(self, ranked: Mapping[str, Ranked], stands_for: Mapping[int, int], hop: str, weight: float) -> None:
+        """Take in what the memories answered to a question, which counts `weight`.
+
+        Args:
+            ranked: Memory -> its answers.
+            stands_for: Line of working memory -> the record that it stands for.
+            hop: Which question it was.
+            weight: What it counts.
+        """
+        for name, found in ranked.items():
+            ids = found.ids if name != "working" else [number for number in found.ids if number not in stands_for]
+            self._rankings[f"{hop}{name}"], self._weights[f"{hop}{name}"] = ids, weight
+            self._why.append((f"{hop}{name}", found.why, None))
+            self.is_empty = self.is_empty and not found.ids
+        lines: dict[int, list[int]] = {}
+        for line, record in stands_for.items():
+            lines.setdefault(record, []).append(line)
+        self._why.append((f"{hop}working", ranked["working"].why, lines))
+
+    def add_surfaces(self, found: list[Recall]) -> None:
+        """Take in what the map answered."""
+        self.surfaces, self.is_empty = found, self.is_empty and not found
+        self._rankings["spatial"], self._weights["spatial"] = [item.id for item in found], 1.0
 
     def scores(self) -> dict[int | str, float]:
         """Answer -> score, best first."""
         return fuse(self._rankings, self._weights)
+
+    def why(self, number: int) -> dict[str, float]:
+        """Memory and channel ("episodic.words") -> score, of one record; a line that stands for it says why, too."""
+        made: dict[str, float] = {}
+        for name, why, lines in self._why:
+            for key in (number,) if lines is None else lines.get(number, ()):
+                for channel, score in why.get(key, {}).items():
+                    made[f"{name}.{channel}"] = score
+        return made
 
 
 class Recaller:
@@ -76,17 +97,19 @@ class Recaller:
             first = self._ask(db, query, k, fused)
             known = support(first)
             is_asked = bool(query.text) or query.embedding is not None
-            if is_asked and fused.why and known < how.not_known_below:
+            if is_asked and not fused.is_empty and known < how.not_known_below:
                 return [], f"the best answer has {known:.2f} for it (recall.not_known_below {how.not_known_below})"
             if query.text and how.max_hops:
                 self._hop(db, query, k, first, fused)
             scores = fused.scores()
             best = list(scores)[: max(4 * k, _PER_MEMORY)]
             numbers = [key for key in best if isinstance(key, int)]
-            why = {number: fused.why[number] for number in numbers}
+            why = {number: fused.why(number) for number in numbers}
             records = hydrate(db, numbers, {number: scores[number] for number in numbers}, why)
         found: dict[int | str, Recall] = dict(zip(numbers, records, strict=True))
-        found.update((item.id, replace(item, score=scores[item.id], why=fused.why[item.id])) for item in fused.surfaces)
+        for item in fused.surfaces:
+            why_there = {f"spatial.{name}": x for name, x in item.why.items()}
+            found[item.id] = replace(item, score=scores[item.id], why=why_there)
         items = [found[key] for key in best]
         if reranker is not None and query.text:
             items = reranked(items, query.text, reranker, how.rerank_depth)
@@ -99,17 +122,9 @@ class Recaller:
         """Ask all memories, and add their answers to what there is."""
         kinds = {name: memory.looked_at(query) for name, memory in self._memories.items()}
         ranked = self._records.rank(query, max(k, _PER_MEMORY), kinds)
-        why = _reasons(ranked)
-        for item, record in self._stands_for(db, ranked["working"].ids).items():
-            why.setdefault(record, {}).update(why.pop(item))
-        rankings: dict[str, Sequence[int | str]] = {name: found.ids for name, found in ranked.items()}
-        rankings["working"] = [number for number in ranked["working"].ids if number in why]
+        fused.add(ranked, self._stands_for(db, ranked["working"].ids), hop, weight)
         if "surface" in query.kinds and not hop:
-            fused.surfaces = self._spatial.recall(query, k)
-            rankings["spatial"] = [item.id for item in fused.surfaces]
-            surface = {item.id: {f"spatial.{name}": x for name, x in item.why.items()} for item in fused.surfaces}
-            why.update(surface)
-        fused.add(rankings, why, hop, weight)
+            fused.add_surfaces(self._spatial.recall(query, k))
         return ranked
 
     def _hop(self, db: sqlite3.Connection, query: Query, k: int, found: dict[str, Ranked], fused: Fused) -> None:
@@ -132,12 +147,3 @@ class Recaller:
         given, values = among(items)
         sql = f"SELECT id, min(ref) FROM record_link WHERE id {given} GROUP BY id"
         return dict(db.execute(sql, values).fetchall()) if items else {}
-
-
-def _reasons(answers: Mapping[str, Ranked]) -> dict[int | str, dict[str, float]]:
-    """Row id -> "memory.channel" -> score."""
-    return {
-        number: {f"{name}.{channel}": score for channel, score in found.why.get(number, {}).items()}
-        for name, found in answers.items()
-        for number in found.ids
-    }

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from embodmem.config import GuardConfig
 from embodmem.index.words import content_words
@@ -21,10 +22,20 @@ from embodmem.types import Recall
 _STEM = 5
 """Letters by which two forms of a word are the same here."""
 
+_SHORT = 1000
+"""Texts of up to so many letters are taken apart once, while they are among those of the last answers."""
+
 
 def stems(text: str) -> frozenset[str]:
     """The content words of a text, cut so that forms of a word meet."""
+    return _stems_held(text) if len(text) <= _SHORT else _stems(text)
+
+
+def _stems(text: str) -> frozenset[str]:
     return frozenset(word[:_STEM] for word in content_words(text))
+
+
+_stems_held = lru_cache(maxsize=4096)(_stems)
 
 
 def is_alike(a: frozenset[str], b: frozenset[str], least: float) -> bool:

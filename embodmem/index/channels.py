@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.config_recall import RecallConfig
 from embodmem.errors import InvalidInput
-from embodmem.index.asked import Asked, best, words_of
-from embodmem.index.context import stretches
+from embodmem.index.asked import Asked, alike, best, words_of
+from embodmem.index.context import Times, stretches
 from embodmem.index.filters import matching
 from embodmem.index.given import GivenVectors
-from embodmem.index.lexical import Lexical, texts_of
+from embodmem.index.lexical import Lexical
 from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over, seconds_from
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
@@ -30,8 +31,31 @@ LINKED_DEPTH = 50
 MOST_BEARERS = 200
 """Of the records that bear a name, activation starts from so many of the newest."""
 
-Passed = tuple[NDArray[np.int64], NDArray[np.float64]]
-"""Row ids (N,), ascending, and metres (N,) from the point of the query, NaN without."""
+Passed = tuple[NDArray[np.int64], NDArray[np.float64] | None]
+"""Row ids (N,), ascending, and metres (N,) from the point of the query, NaN without; None where it has no point."""
+
+
+@dataclass(slots=True)
+class _Look:
+    """What a first look at one memory finds.
+
+    Attributes:
+        ids: (N,) ascending row ids of what passes the filters.
+        distance: (N,) metres; None where the query has no point.
+        seen: (N,) cosine with a vector of another model; None where the query bears none.
+        cosines: (V, N) with the vectors of the query; None where only the best are known.
+        there: (N,) which of them are among the best of a channel.
+        first: Row ids of the very first of each channel.
+        likes: Row id -> cosine with the first vector, where only the best are known.
+    """
+
+    ids: NDArray[np.int64]
+    distance: NDArray[np.float64] | None
+    seen: NDArray[np.float64] | None
+    cosines: NDArray[np.float32] | None
+    there: NDArray[np.bool_]
+    first: list[int] = field(default_factory=list)
+    likes: dict[int, float] = field(default_factory=dict)
 
 
 class Channels:
@@ -59,8 +83,8 @@ class Channels:
         self.spread: Spread | None = None
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
         self.floor = 0.0 if encoder is None else encoder.min_score
-        self._lexical = Lexical()
         self._stemmer = Stemmer()
+        self._lexical = Lexical(store, self._stemmer)
         self._postings = Postings(store)
 
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
@@ -75,8 +99,15 @@ class Channels:
         parts, terms, has = words_of(query.text, self._stemmer)
         postings = self._postings.of(db, terms)
         vectors = self._part_vectors(query, parts)
-        worth = rarities(db, postings) if terms else np.empty(0)
+        worth = rarities(self._total(db), postings) if terms else np.empty(0)
         return Asked(query=query, parts=parts, vectors=vectors, terms=terms, has=has, postings=postings, worth=worth)
+
+    def _total(self, db: sqlite3.Connection) -> int:
+        """How many records there are."""
+        with self._mirror.at(db) as rows:
+            if rows is not None:
+                return rows.n - rows.gone
+        return int(db.execute("SELECT count(*) FROM record_words_docsize").fetchone()[0])
 
     def _part_vectors(self, query: Query, parts: Sequence[str]) -> NDArray[np.float32]:
         """(V, dim) vectors to search by: the query's own, or its text's, and those of its further parts.
@@ -104,8 +135,11 @@ class Channels:
                     owner = {kind: i for i, each in enumerate(groups.values()) for kind in each}
                     of_group = np.array([*(owner.get(group[0], -1) for group in rows.groups), -1])
                     mine = of_group[rows.column("group")[rows.find(ids)]]
-                    return {name: (ids[mine == i], distance[mine == i]) for i, name in enumerate(groups)}
-        return {name: matching(db, query, kinds, mirror=self._mirror) for name, kinds in groups.items()}
+                    at = [np.flatnonzero(mine == i) for i in range(len(groups))]
+                    far = [None if query.near is None else distance[some] for some in at]
+                    return {name: (ids[some], off) for name, some, off in zip(groups, at, far, strict=True)}
+        found = {name: matching(db, query, kinds, mirror=self._mirror) for name, kinds in groups.items()}
+        return {name: (ids, None if query.near is None else off) for name, (ids, off) in found.items()}
 
     def pools(
         self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int, how: RecallConfig
@@ -119,33 +153,35 @@ class Channels:
             depth: How many each channel brings in.
             how: The settings.
         """
-        other = {name: self._seen(db, asked.query, ids) for name, (ids, _) in passed.items()}
-        looked = {name: self._first_look(db, asked, *passed[name], other[name], depth) for name in passed}
-        near_by = self._linked(db, asked, [number for _, first, _ in looked.values() for number in first], how)
-        chosen = {name: self._with_linked(passed[name][0], looked[name][0], near_by) for name in passed}
-        pools = {name: Pool(ids, how=how) for name, ids in chosen.items() if len(ids)}
+        looks = self._looks(db, asked, {name: found for name, found in passed.items() if len(found[0])}, depth)
+        near_by = self._linked(db, asked, [number for look in looks.values() for number in look.first], how)
+        for look in looks.values():
+            self._add_linked(look, near_by)
+        place = {name: np.flatnonzero(look.there) for name, look in looks.items()}
+        pools = {name: Pool(looks[name].ids[at], how=how) for name, at in place.items() if len(at)}
         if not pools:
             return {}
         every = np.sort(np.concatenate([pool.ids for pool in pools.values()]))
         at = {name: np.searchsorted(every, pool.ids) for name, pool in pools.items()}
-        if len(asked.vectors):
-            meaning = self._meaning(db, asked, every, [likes for *_, likes in looked.values()])
-            for name, pool in pools.items():
-                pool.meaning = meaning[:, at[name]]
+        meaning = self._meaning(db, asked, every, looks)
         for name, pool in pools.items():
-            if (seen := other[name]) is not None:
-                pool.meaning = seen[None, np.searchsorted(passed[name][0], pool.ids)]
-        if asked.query.near is not None:  # nearness orders what the words chose; it brings in nothing of its own
-            for name, pool in pools.items():
-                ids, distance = passed[name]
-                pool.distance = distance[np.searchsorted(ids, pool.ids)]
+            look = looks[name]
+            if look.cosines is not None:
+                pool.meaning = look.cosines[:, place[name]].astype(np.float64)
+            elif meaning is not None:
+                pool.meaning = meaning[:, at[name]]
+            if look.seen is not None:
+                pool.meaning = look.seen[None, place[name]]
+            if look.distance is not None:  # nearness orders what the words chose; it brings in nothing of its own
+                pool.distance = look.distance[place[name]]
         self._link(db, asked, pools, near_by)
         if asked.parts:
-            counts = self._lexical.count(*texts_of(db, every), asked.terms)
+            counts = self._lexical.count(db, every, asked.terms)
+            times = Times.of(db, every, self._mirror)
             for name, pool in pools.items():
                 mine = counts.of(at[name])
                 pool.add_words(mine, asked.weights)
-                around = stretches(db, pool.ids, int(how.episode_gap_s * 1e9), self._mirror)
+                around = stretches(times.part(at[name]), int(how.episode_gap_s * 1e9))
                 pool.add_context(around, mine, asked.weights, how)
         return pools
 
@@ -155,46 +191,65 @@ class Channels:
             return None
         return self._given.scores(db, ids, query.embedding, query.embedding_model)
 
-    def _first_look(
-        self,
-        db: sqlite3.Connection,
-        asked: Asked,
-        ids: NDArray[np.int64],
-        distance: NDArray[np.float64],
-        seen: NDArray[np.float64] | None,
-        depth: int,
-    ) -> tuple[NDArray[np.bool_], list[int], dict[int, float]]:
-        """(N,) which of `ids` are among the `depth` best of a channel, the row ids of the very first, and row id ->
-        cosine with the first vector, of those best by it.
-        """
-        there, first, likes = np.zeros(len(ids), np.bool_), list[int](), dict[int, float]()
-        if asked.parts and len(ids):
+    def _looks(
+        self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int
+    ) -> dict[str, _Look]:
+        """The first look at each memory of which something passes the filters."""
+        ids = [ids for ids, _ in passed.values()]
+        cosines = self.vectors.held(db, ids, asked.vectors) if len(asked.vectors) else None
+        looks = {
+            name: _Look(
+                ids,
+                distance,
+                self._seen(db, asked.query, ids),
+                None if cosines is None else cosines[i],
+                np.zeros(len(ids), np.bool_),
+            )
+            for i, (name, (ids, distance)) in enumerate(passed.items())
+        }
+        for look in looks.values():
+            self._first_look(db, asked, look, depth)
+        return looks
+
+    def _first_look(self, db: sqlite3.Connection, asked: Asked, look: _Look, depth: int) -> None:
+        """Choose the `depth` best of each channel."""
+        ids, there, distance = look.ids, look.there, look.distance
+        if asked.parts:
             for scores in presence(ids, asked.postings, asked.weights):
                 there[best(scores, depth)] = True
-                first.extend(ids[best(scores, 1)].tolist())
-        for number, vector in enumerate(asked.vectors if len(ids) else ()):
+                look.first.extend(ids[best(scores, 1)].tolist())
+        for number, vector in enumerate(asked.vectors):
+            if look.cosines is not None:
+                chosen = alike(look.cosines[number], depth, self.floor)
+                there[chosen] = True
+                if len(chosen):
+                    look.first.append(int(ids[look.cosines[number].argmax()]))
+                continue
             like = self.vectors.best(db, ids, vector, depth, self.floor)
-            likes = like if number == 0 else likes
+            look.likes = like if number == 0 else look.likes
             there[np.searchsorted(ids, np.fromiter(like, np.int64))] = True
-            first.extend(list(like)[:1])
+            look.first.extend(list(like)[:1])
         nothing = not asked.parts and not len(asked.vectors)
-        if seen is not None:
-            there[best(seen - NO_VECTOR, depth)] = True
-        elif asked.query.near is not None and nothing:
+        if look.seen is not None:
+            there[best(look.seen - NO_VECTOR, depth)] = True
+        elif distance is not None and nothing:
             there[np.argsort(distance, kind="stable")[:depth]] = True
             there &= ~np.isnan(distance)
         elif asked.query.around_ns is not None and nothing:
             apart = seconds_from(db, ids, asked.query.around_ns, self._mirror)
             there[np.argsort(apart, kind="stable")[:depth]] = True
-        return there, first, likes
 
     def _meaning(
-        self, db: sqlite3.Connection, asked: Asked, ids: NDArray[np.int64], likes: Sequence[Mapping[int, float]]
-    ) -> NDArray[np.float64]:
-        """(V, N) cosines; with one vector, those that the first look has found are not read again."""
+        self, db: sqlite3.Connection, asked: Asked, ids: NDArray[np.int64], looks: Mapping[str, _Look]
+    ) -> NDArray[np.float64] | None:
+        """(V, N) cosines; with one vector, those that the first look has found are not read again. None where the
+        looks know all, or there is no vector.
+        """
+        if not len(asked.vectors) or all(look.cosines is not None for look in looks.values()):
+            return None
         if len(asked.vectors) > 1:
             return self.vectors.scores_each(db, ids, asked.vectors).astype(np.float64)
-        found = {number: score for like in likes for number, score in like.items()}
+        found = {number: score for look in looks.values() for number, score in look.likes.items()}
         scores = over(ids, found)
         left = ~np.isin(ids, np.fromiter(found, np.int64, len(found)))
         scores[left] = self.vectors.scores_each(db, ids[left], asked.vectors)[0]
@@ -216,14 +271,12 @@ class Channels:
         return found
 
     @staticmethod
-    def _with_linked(ids: NDArray[np.int64], there: NDArray[np.bool_], linked: Linked) -> NDArray[np.int64]:
-        """(M,) row ids, ascending: those that are there already, and the best of what is linked."""
+    def _add_linked(look: _Look, linked: Linked) -> None:
+        """Bring in the best of what is linked."""
         if linked.names or linked.links:
-            there[best(linked.strength(ids), LINKED_DEPTH)] = True
+            look.there[best(linked.strength(look.ids), LINKED_DEPTH)] = True
         if linked.active:
-            there[best(over(ids, linked.active), LINKED_DEPTH)] = True
-        found: NDArray[np.int64] = ids[there]
-        return found
+            look.there[best(over(look.ids, linked.active), LINKED_DEPTH)] = True
 
     def _link(self, db: sqlite3.Connection, asked: Asked, pools: Mapping[str, Pool], linked: Linked) -> None:
         named = {word for name in linked.names for word in name.split()}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,31 +39,53 @@ class Stretches:
         return around
 
 
-def stretches(db: sqlite3.Connection, ids: NDArray[np.int64], gap_ns: int, mirror: Mirror) -> Stretches:
-    """The events among the records `ids` (N,), ascending, by time."""
-    at, first, last = _events(db, ids, mirror)
+@dataclass(frozen=True, slots=True)
+class Times:
+    """When records happened.
+
+    Attributes:
+        is_event: (N,) whether it is an event.
+        first: (N,) when it began, ns; of what is no event, anything.
+        last: (N,) when it ended, ns.
+    """
+
+    is_event: NDArray[np.bool_]
+    first: NDArray[np.int64]
+    last: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, db: sqlite3.Connection, ids: NDArray[np.int64], mirror: Mirror) -> Times:
+        """Of the records `ids` (N,), ascending."""
+        with mirror.at(db) as rows:
+            if rows is not None:
+                events = np.array([*(group[0] == "event" for group in rows.groups), False])
+                at = rows.find(ids)
+                is_event = events[rows.column("group")[at]] & (at >= 0)
+                return cls(is_event, rows.column("first")[at], rows.column("last")[at])
+        sql = (
+            "SELECT id, first_ns, last_ns FROM record WHERE +kind = 'event' "
+            "AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
+        )
+        read = np.array(db.execute(sql, (json.dumps(ids.tolist()),)).fetchall(), dtype=np.int64).reshape(-1, 3)
+        at = np.searchsorted(ids, read[:, 0])
+        made = cls(np.zeros(len(ids), np.bool_), np.zeros(len(ids), np.int64), np.zeros(len(ids), np.int64))
+        made.is_event[at], made.first[at], made.last[at] = True, read[:, 1], read[:, 2]
+        return made
+
+    def part(self, at: NDArray[np.int64]) -> Times:
+        """Those of some."""
+        return Times(self.is_event[at], self.first[at], self.last[at])
+
+
+def stretches(times: Times, gap_ns: int) -> Stretches:
+    """The events among records, by time."""
+    at = np.flatnonzero(times.is_event)
+    if not len(at):
+        return Stretches(at, at, np.empty(0, np.bool_))
+    first, last = times.first[at], times.last[at]
     order = np.lexsort((at, first))
     at, first, last = at[order], first[order], last[order]
     # Later than anything before it ended, by more than the gap.
     ended = np.maximum.accumulate(last)
     joined = first[1:] - ended[:-1] <= gap_ns
-    stretch = np.concatenate([[0], np.cumsum(~joined)]) if len(at) else np.empty(0, np.int64)
-    return Stretches(at, stretch.astype(np.int64), joined)
-
-
-def _events(
-    db: sqlite3.Connection, ids: NDArray[np.int64], mirror: Mirror
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Positions (E,) of those that are events, when they began and ended, ns."""
-    with mirror.at(db) as rows:
-        if rows is not None:
-            is_event = np.array([*(group[0] == "event" for group in rows.groups), False])
-            found = rows.find(ids)
-            place = np.flatnonzero(is_event[rows.column("group")[found]] & (found >= 0))
-            return place, rows.column("first")[found[place]], rows.column("last")[found[place]]
-    sql = (
-        "SELECT id, first_ns, last_ns FROM record WHERE +kind = 'event' "
-        "AND id IN (SELECT value FROM json_each(?)) ORDER BY id"
-    )
-    read = np.array(db.execute(sql, (json.dumps(ids.tolist()),)).fetchall(), dtype=np.int64).reshape(-1, 3)
-    return np.searchsorted(ids, read[:, 0]), read[:, 1], read[:, 2]
+    return Stretches(at, np.concatenate([[0], np.cumsum(~joined)]).astype(np.int64), joined)

@@ -11,10 +11,6 @@ import numpy as np
 from embodmem.types import Recall
 
 _COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source"
-_EVIDENCE = (
-    "(SELECT group_concat(name) FROM (SELECT e.kind || ':' || e.id AS name FROM record_link l "
-    "JOIN record e ON e.id = l.ref WHERE l.id = record.id ORDER BY l.ref))"
-)
 _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 """Lists of few numbers have one of these lengths, so that SQLite meets the same statements again."""
 
@@ -38,9 +34,10 @@ def hydrate(
     """The records of these row ids, in this order; missing ones are left out."""
     numbers = [int(n) for n in numbers]
     given, values = among(numbers)
-    rows = db.execute(f"SELECT {_COLUMNS}, {_EVIDENCE} FROM record WHERE id {given}", values).fetchall()
+    rows = db.execute(f"SELECT {_COLUMNS} FROM record WHERE id {given}", values).fetchall()
+    evidence = _evidence(db, given, values)
     found = {}
-    for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source, evidence in rows:
+    for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source in rows:
         extra = {} if data == "{}" else _decode(data)[0]
         if subkind:
             extra["kind"] = subkind
@@ -57,8 +54,20 @@ def hydrate(
             last_seen_ns=last_ns,
             label=label,
             text=text,
-            evidence=tuple(evidence.split(",")) if evidence else (),
+            evidence=tuple(evidence.get(number, ())),
             why=dict(why.get(number, ())),
             data=extra,
         )
     return [found[n] for n in numbers if n in found]
+
+
+def _evidence(db: sqlite3.Connection, given: str, values: Sequence[int | str]) -> dict[int, list[str]]:
+    """Row id -> ids of what it rests on, for the records that `given` chooses."""
+    found: dict[int, list[str]] = {}
+    sql = (
+        "SELECT l.id, e.kind, e.id FROM record_link l JOIN record e ON e.id = l.ref "
+        f"WHERE l.id {given} ORDER BY l.id, l.ref"
+    )
+    for number, kind, ref in db.execute(sql, values):
+        found.setdefault(number, []).append(f"{kind}:{ref}")
+    return found

@@ -18,6 +18,10 @@ from embodmem.store import Store
 LONGEST_LOG = 100_000
 """Changed records that are noted one by one between two searches; after more of them everything is read again."""
 
+FOLLOW_FROM = 128
+"""From so many changed records on, the rows are brought up to date after the commit, once something was searched: the
+next search does not wait for what a whole day changed."""
+
 
 class Mirror:
     """Columns and vectors of all records as of the state of the file that a reader sees.
@@ -41,6 +45,7 @@ class Mirror:
         self._sealed: int | None = None  # blocks below this number were sealed, or tried
         store.on_change.append(self._note)
         store.before_commit.append(self._seal_full)
+        store.after_commit.append(self._keep_up)
         store.before_close.append(self._seal_rest)
         store.before_close.append(self.approximate.close)
         store.after_rollback.append(self._forget_fresh)
@@ -70,6 +75,16 @@ class Mirror:
         """Read everything again at the next search."""
         with self._mutex:
             self._state = None
+
+    def _keep_up(self) -> None:
+        """After a commit: take in what has changed, if that is much and no search holds the rows."""
+        if self._logged < FOLLOW_FROM or self._state is None or not self._mutex.acquire(blocking=False):
+            return
+        try:
+            with suppress(StoreError), self._store.read() as db, self.at(db):  # what is written is written
+                pass
+        finally:
+            self._mutex.release()
 
     def _follow(self, db: sqlite3.Connection, state: int) -> bool:
         if self._state == state:

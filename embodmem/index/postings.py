@@ -54,9 +54,8 @@ def _read(db: sqlite3.Connection, term: str) -> NDArray[np.int64]:
     return ids if not len(ids) or (np.diff(ids) > 0).all() else np.unique(ids)
 
 
-def rarities(db: sqlite3.Connection, postings: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """(T,) inverse document frequency of words among all records (Robertson and Zaragoza, 2009), kept above 0."""
-    total = int(db.execute("SELECT count(*) FROM record_words_docsize").fetchone()[0])
+def rarities(total: int, postings: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
+    """(T,) inverse document frequency of words among `total` records (Robertson and Zaragoza, 2009), kept above 0."""
     held = np.array([len(ids) for ids in postings], dtype=np.float64)
     return np.asarray(np.log1p((np.maximum(total - held, 0) + 0.5) / (held + 0.5)))
 

@@ -148,12 +148,13 @@ class Search:
                 return {name: rank(db, query, ids, k) for name, (ids, _) in passed.items()}
             asked = self.channels.ask(db, query)
             pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
-            return {name: self._best_of(db, asked, pools.get(name), k) for name in groups}
+            known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]
+            return {
+                name: self._best_of(db, asked, pools[name], known, k) if name in pools else Ranked([], asked=known)
+                for name in groups
+            }
 
-    def _best_of(self, db: sqlite3.Connection, asked: Asked, pool: Pool | None, k: int) -> Ranked:
-        known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]
-        if pool is None:
-            return Ranked([], asked=known)
+    def _best_of(self, db: sqlite3.Connection, asked: Asked, pool: Pool, known: list[str], k: int) -> Ranked:
         scores = pool.scores()
         if asked.parts and self._late is not None and self._needs_late(scores):
             scores = self._ranked_late(db, self._late, asked, pool, scores)
@@ -201,7 +202,7 @@ class Search:
     ) -> NDArray[np.float64]:
         """(N,) scores with the first `late_depth` in the order that late interaction gives them."""
         first = np.sort(np.argsort(-scores, kind="stable")[: self.settings.late_depth])
-        labels, texts = texts_of(db, pool.ids[first])
+        labels, texts = texts_of(db, pool.ids[first].tolist())
         whole = [f"{a}. {b}" if a and b else a or b for a, b in zip(labels, texts, strict=True)]
         laid = [
             late.scores(

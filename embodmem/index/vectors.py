@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ _NEIGHBOURS = 32
 
 _LEAST_SHARE = 4
 """The approximate index is asked where at least one in so many records passes the filters."""
+
+_ALONE = 9000
+"""Elements of a matrix whose product with a vector OpenBLAS leaves to one thread: it shares those of 9,216 and more."""
 
 NO_VECTOR = -1.0
 """The cosine that stands for having no vector."""
@@ -64,6 +67,23 @@ class Vectors:
         chosen = chosen[best_first(scores[chosen], depth)]  # of equals the lower id comes first
         return dict(zip(ids[chosen].tolist(), scores[chosen].tolist(), strict=True))
 
+    def held(
+        self, db: sqlite3.Connection, groups: Sequence[NDArray[np.int64]], queries: NDArray[np.float32]
+    ) -> list[NDArray[np.float32]] | None:
+        """`scores_each` of several groups of records in one pass; None where the vectors are not held as they are."""
+        with self._mirror.at(db) as rows:
+            if rows is None or not rows.is_exact:
+                return None
+            cosines = products(queries, rows.column("exact"))
+            cosines[:, ~rows.column("has")] = NO_VECTOR
+            found = []
+            for ids in groups:
+                at = rows.find(ids)
+                scores = cosines[:, at]
+                scores[:, at < 0] = NO_VECTOR
+                found.append(scores)
+            return found
+
     def scores_each(
         self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
     ) -> NDArray[np.float32]:
@@ -81,9 +101,9 @@ class Vectors:
             there = there[rows.column("has")[at[there]]]
             part, exact = dense(at[there]), rows.column("exact")
             if isinstance(part, slice) or 3 * len(part) < rows.n:
-                scores[:, there] = queries @ exact[part].T
+                scores[:, there] = products(queries, exact[part])
             else:  # a pass over all of them beats a copy of many
-                scores[:, there] = (queries @ exact.T)[:, part]
+                scores[:, there] = products(queries, exact)[:, part]
             return scores
         for part, vectors in self._from_file(db, ids):
             scores[:, np.searchsorted(ids, part)] = queries @ vectors.T
@@ -141,6 +161,23 @@ class Vectors:
             at = at[contenders(cosines, bounds, depth, floor)]
         found: NDArray[np.int64] = rows.column("ids")[at]
         return found
+
+
+def products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(V, N) products of queries (V, dim) with vectors (N, dim).
+
+    By pieces that BLAS leaves to one thread: on a machine that is busy, waiting for a second one costs far more than it
+    saves, and what comes out does not depend on their number.
+    """
+    dim, count = vectors.shape[1], len(vectors)
+    size = max(1, _ALONE // max(dim, 1))
+    whole = count - count % size
+    made = np.empty((len(queries), count), np.float32)
+    pieces = vectors[:whole].reshape(-1, size, dim)
+    for row, query in zip(made, queries, strict=True):
+        np.matmul(pieces, query, out=row[:whole].reshape(-1, size))
+        np.matmul(vectors[whole:], query, out=row[whole:])
+    return made
 
 
 def _those_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:

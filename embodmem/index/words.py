@@ -76,7 +76,12 @@ class Stemmer:
             return [[self._held[word] for word in found] for found in split]
 
     def _learn(self, fresh: Iterable[str]) -> None:
-        rows = list(enumerate(fresh))
+        rows = []
+        for i, word in enumerate(fresh):
+            if word.isascii() and word.isdigit():  # a number has no ending
+                self._held[word] = word
+            else:
+                rows.append((i, word))
         if not rows:
             return
         if self._db is None:

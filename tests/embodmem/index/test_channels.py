@@ -14,9 +14,11 @@ from embodmem import EmbodiedMemory, Event
 from embodmem.config_recall import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Record, Records
-from embodmem.index.asked import best, words_of
+from embodmem.index.asked import alike, best, words_of
 from embodmem.index.links import names_in
+from embodmem.index.mirror import FOLLOW_FROM
 from embodmem.index.postings import Postings, presence
+from embodmem.index.vectors import products
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
 from embodmem.types import Query
@@ -171,3 +173,30 @@ def test_activation_brings_in_what_facts_lead_to(path: Path) -> None:
     assert "semantic.spread" in by_text["blue cup is in cupboard"].why
     assert "nothing to report" not in by_text
     assert not any("Bob" in text for text in by_text)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([0.1, 0.14, 0.5, 0.9]), max_size=12), st.integers(1, 12))
+def test_the_most_alike_are_the_most_alike_and_of_equals_the_first(cosines: list[float], depth: int) -> None:
+    wanted = sorted((i for i, x in enumerate(cosines) if x >= 0.14), key=lambda i: (-cosines[i], i))[:depth]
+    assert sorted(alike(np.array(cosines), depth, 0.14).tolist()) == sorted(wanted)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(0, 300), st.sampled_from([16, 100, 512]))
+def test_products_in_pieces_are_the_products(queries: int, count: int, dim: int) -> None:
+    rng = np.random.default_rng(count)
+    asked, held = (rng.normal(size=(n, dim)).astype(np.float32) for n in (queries, count))
+    assert_allclose(products(asked, held), asked.astype(np.float64) @ held.T.astype(np.float64), atol=1e-3)
+
+
+def test_rows_keep_up_with_what_is_written_once_something_was_searched(records: Records) -> None:
+    many = [Record(kind="event", text=f"mug {i}", first_ns=i, last_ns=i) for i in range(FOLLOW_FROM)]
+    records.add_many(many)
+    assert records.mirror._rows.n == 0
+    records.search(Query(text="mug"), 3)
+    records.add(many[0])
+    assert records.mirror._rows.n == FOLLOW_FROM
+    records.add_many(many)
+    assert records.mirror._rows.n == 2 * FOLLOW_FROM + 1
+    assert len(records.search(Query(text="mug"), 1000)) == 2 * FOLLOW_FROM + 1
