@@ -1,7 +1,7 @@
 # mypy: ignore-errors
-"""Projective integration of a depth image, as Warp kernels: tiles, bricks to visit, points that mark voxels.
+"""Projective integration of a depth image, step by step: tiles, bricks to visit, points that mark voxels.
 
-What the image says about the rows of these bricks is in `kernels_rows`.
+What the image says about the rows of these bricks is in `kernels_rows`. `kernels_frame` goes through all the steps.
 """
 
 import warp as wp
@@ -16,14 +16,9 @@ from embodmem.spatial.octree.kernels_pool import (
     floor_int,
     pack_key,
 )
-from embodmem.spatial.octree.kernels_rows import View
+from embodmem.spatial.octree.kernels_view import View
 
 wp.set_module_options({"enable_backward": False})
-if hasattr(wp.config, "cpu_compiler_flags"):
-    # Warp cuts LLVM's search for lanes short after four steps; LLVM's own twelve make a row of voxels twice as fast.
-    flags = "-march=native -mllvm=-inline-threshold=9000 -mllvm=-slp-recursion-max-depth=12"
-    wp.set_module_options({"cpu_compiler_flags": flags})
-
 TILE = wp.constant(16)
 COARSE = wp.constant(4)  # tiles along the edge of a coarse tile
 lane8 = wp.types.vector(length=8, dtype=wp.int32)
@@ -35,21 +30,21 @@ ALL_FREE = wp.constant(wp.uint8(2))
 NOWHERE = wp.constant(-(1 << 30))
 
 
-@wp.kernel
-def reduce_tiles(
+@wp.func
+def reduce_band(
     bits: wp.array2d(dtype=bits16),
     near_bits: int,
     fine: wp.array2d(dtype=wp.vec2i),
     coarse: wp.array2d(dtype=wp.vec2i),
     bad: wp.array(dtype=wp.int32),
-    first: int,
-    stride: int,
+    row: int,
 ):
-    """Nearest and farthest depth of 16x16 and 64x64 px tiles; nearest is 0 where a pixel has no return.
+    """Nearest and farthest depth of a line of 64x64 px tiles and of the 16x16 px tiles in it.
 
-    Depth is compared by its bits: for floats >= 0 they order as integers do, and integers vectorise.
+    Nearest is 0 where a pixel has no return. Depth is compared by its bits: for floats >= 0 they order as integers do,
+    and integers vectorise.
     """
-    row = first + wp.tid() * stride
+    bad[row] = 0
     rows = wp.min(COARSE, fine.shape[0] - row * COARSE)
     for column in range(coarse.shape[1]):
         nearest, farthest = wp.int32(0x7FFFFFFF), wp.int32(-0x7FFFFFFF)
@@ -131,34 +126,25 @@ def classify(view: View, h: wp.vec3, fine: wp.array2d(dtype=wp.vec2i), coarse: w
     return PROJECT, wp.vec2(wp.where(inside, depth[0], 0.0), depth[1])
 
 
-@wp.kernel
-def classify_bricks(
+@wp.func
+def classify_line(
     view: View,
-    lower: wp.vec3i,
-    size: wp.vec3i,
+    box: wp.array(dtype=wp.int32),
     fine: wp.array2d(dtype=wp.vec2i),
     coarse: wp.array2d(dtype=wp.vec2i),
     classes: wp.array(dtype=wp.uint8),
     spans: wp.array(dtype=wp.vec2),
-    count: wp.array(dtype=wp.int32),
-    first: int,
-    stride: int,
+    line: int,
 ):
-    """Classes and spans of depth of the bricks of a box, x fastest, then y; one row along x a thread.
-
-    Sets `count`, which `claim_bricks` counts up, to 0.
-    """
-    row = first + wp.tid() * stride
-    if row == 0:
-        count[0] = 0
-    y, z = lower[1] + row % size[1], lower[2] + row // size[1]
-    i = wp.vec3i(lower[0] * 8, y * 8, z * 8) - view.base
+    """Classes and spans of depth of a line of bricks along x of a box, x fastest, then y."""
+    y, z = box[1] + line % box[4], box[2] + line // box[4]
+    i = wp.vec3i(box[0] * 8, y * 8, z * 8) - view.base
     h = view.M * (wp.vec3(float(i[0]), float(i[1]), float(i[2])) + wp.vec3(3.5, 3.5, 3.5)) + view.b
-    step = view.M * wp.vec3(8.0, 0.0, 0.0)
-    for x in range(size[0]):
+    step = wp.vec3(view.M[0, 0], view.M[1, 0], view.M[2, 0]) * 8.0
+    for x in range(box[3]):
         kind, span = classify(view, h + step * float(x), fine, coarse)
-        classes[row * size[0] + x] = kind
-        spans[row * size[0] + x] = span
+        classes[line * box[3] + x] = kind
+        spans[line * box[3] + x] = span
 
 
 @wp.func
@@ -169,32 +155,20 @@ def wipe_marks(marks: wp.array3d(dtype=wp.uint32), block: int):
             marks[copy, block, word] = wp.uint32(0)
 
 
-@wp.kernel
-def mark_points(
-    pool: Pool,
-    depth: wp.array(dtype=wp.float32),
-    width: int,
-    pitch: int,
-    near_m: float,
-    far_m: float,
-    rays: wp.mat33,
-    origin: wp.vec3,
-    base: wp.vec3i,
-    every: int,
-    nudge_m: float,
-    marks: wp.array3d(dtype=wp.uint32),
-    first: int,
-    stride: int,
+@wp.func
+def mark_line(
+    pool: Pool, view: View, depth: wp.array(dtype=wp.float32), marks: wp.array3d(dtype=wp.uint32), copy: int, n: int
 ):
-    """Mark the voxels that hold the point of a pixel, of every so-manieth pixel of every so-manieth line.
+    """Mark the voxels that hold the points of the n-th of the lines of the image that mark voxels.
 
-    A line of the image a thread. rays @ (column, line, 1) is what the point moves for a metre of depth, origin the
-    camera, both in voxels from the corner of the voxel `base`. Points are taken to lie nudge_m deeper than measured, so
-    that rounding does not scatter those of a surface on a face of voxels over both sides.
-
-    Each worker has its own copy of the marks, since on a CPU an atomic is a plain read and write.
+    Points are taken to lie `nudge_m` deeper than measured, so that rounding does not scatter those of a surface on a
+    face of voxels over both sides. Each worker has its own copy of the marks, since on a CPU an atomic is a plain read
+    and write.
     """
-    line = every // 2 + (first + wp.tid() * stride) * every
+    every, width, pitch = view.every, view.width, view.pitch
+    near_m, far_m, nudge_m = view.near_m, view.far_m, view.nudge_m
+    rays, origin, base = view.rays, view.origin, view.base
+    line = every // 2 + n * every
     start = rays * wp.vec3(0.0, float(line), 1.0)
     step = wp.vec3(rays[0, 0], rays[1, 0], rays[2, 0])
     brick = wp.vec3i(NOWHERE, 0, 0)
@@ -221,7 +195,7 @@ def mark_points(
             other = other | (((x[i] ^ brick[0]) | (y[i] ^ brick[1]) | (z[i] ^ brick[2])) & -held)
         if other == 0:
             for i in range(8):
-                wp.atomic_or(marks, first, block, word[i], wp.uint32(bit[i]))
+                wp.atomic_or(marks, copy, block, word[i], wp.uint32(bit[i]))
         else:
             for i in range(8):
                 if bit[i] != 0:
@@ -231,14 +205,13 @@ def mark_points(
                         block = nowhere
                         if slot >= 0 and pool.block[slot] >= 0:
                             block = pool.block[slot]
-                    wp.atomic_or(marks, first, block, word[i], wp.uint32(bit[i]))
+                    wp.atomic_or(marks, copy, block, word[i], wp.uint32(bit[i]))
 
 
-@wp.kernel
-def claim_bricks(
+@wp.func
+def claim_line(
     pool: Pool,
-    lower: wp.vec3i,
-    size: wp.vec3i,
+    box: wp.array(dtype=wp.int32),
     classes: wp.array(dtype=wp.uint8),
     spans: wp.array(dtype=wp.vec2),
     miss: float,
@@ -246,17 +219,16 @@ def claim_bricks(
     marks: wp.array3d(dtype=wp.uint32),
     items: wp.array(dtype=wp.int32),
     item_spans: wp.array(dtype=wp.vec2),
-    count: wp.array(dtype=wp.int32),
+    line: int,
 ):
-    """List the bricks to visit as slots, ~slot where all of it is free, and their spans; one row of `classes` a thread.
+    """List the bricks to visit of a line as slots, ~slot where all of it is free, and their spans; box[6] counts them.
 
     A brick that is uniform and stays so is done with here. Wipes the marks of the bricks that are listed.
     """
-    row = wp.tid()
-    for x in range(size[0]):
-        kind = classes[row * size[0] + x]
+    for x in range(box[3]):
+        kind = classes[line * box[3] + x]
         if kind != SKIP:
-            key = pack_key(lower[0] + x, lower[1] + row % size[1], lower[2] + row // size[1])
+            key = pack_key(box[0] + x, box[1] + line % box[4], box[2] + line // box[4])
             slot = claim_slot(pool, key)
             if slot >= 0:
                 if kind == ALL_FREE and pool.block[slot] < 0:
@@ -266,6 +238,6 @@ def claim_bricks(
                         slot = ~slot
                     else:
                         wipe_marks(marks, pool.block[slot])
-                    item = wp.atomic_add(count, 0, 1)
+                    item = wp.atomic_add(box, 6, 1)
                     items[item] = slot
-                    item_spans[item] = spans[row * size[0] + x]
+                    item_spans[item] = spans[line * box[3] + x]

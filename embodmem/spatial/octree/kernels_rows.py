@@ -12,33 +12,12 @@ What is done to the eight voxels of a row stands in C++ (`LANES` of `kernels_poo
 import warp as wp
 
 from embodmem.spatial.octree.kernels_pool import LANES, Update, row8, seen8, unpack_key, update_row
+from embodmem.spatial.octree.kernels_view import View
 
 wp.set_module_options({"enable_backward": False})
 
 layer64 = wp.types.vector(length=64, dtype=wp.float32)
 SLACK = wp.constant(1.0e-3)  # m; more than rounding moves a voxel along the optical axis
-
-
-@wp.struct
-class View:
-    """One camera pose, in the terms of the module's docstring, and the sensor model."""
-
-    M: wp.mat33
-    b: wp.vec3
-    base: wp.vec3i  # voxel of the camera
-    extent: wp.vec3  # largest |h - h(centre)| in a brick
-    extent_right: float  # the same for width * h.z - h.x
-    extent_bottom: float  # and for height * h.z - h.y
-    width: int
-    height: int
-    pitch: int  # px from line to line
-    near_m: float  # nearer depth is no return
-    far_m: float  # farther surfaces are not mapped; the way to them is free up to here
-    margin_m: float  # a voxel is seen through if its centre is nearer than the surface by more than this
-    half_m: float  # half a voxel
-    sparse_m: float  # from here on the marked points lie more than a voxel apart
-    hit: float
-    miss: float
 
 
 _SORT_ROWS = f"""
@@ -180,8 +159,8 @@ def fetch(rows: wp.array2d(dtype=row8), seen_rows: wp.array2d(dtype=seen8), bloc
     ...
 
 
-@wp.kernel
-def integrate_rows(
+@wp.func
+def integrate_layer(
     keys: wp.array(dtype=wp.int64),
     blocks: wp.array(dtype=wp.int32),
     rows: wp.array2d(dtype=row8),
@@ -193,27 +172,24 @@ def integrate_rows(
     layers: wp.array3d(dtype=wp.uint64),
     update: Update,
     results: wp.array(dtype=wp.uint64),
-    count: int,
-    first: int,
-    stride: int,
+    item: int,
+    z: int,
+    ahead: int,
 ):
-    """Update a layer of eight rows of voxels a thread, 8 threads a brick; results (64 a brick) are of `update_row`.
+    """Update the eight rows of voxels of a layer z of a brick; results (64 a brick) are those of `update_row`.
 
-    There are `count` bricks, in all parts together. It takes the arrays of the pool that it needs one by one: Warp
-    copies a struct for every thread on a CPU. The rows of a thread go in a loop that is not unrolled.
+    `ahead` is a brick that is soon worked on, or -1. It takes the arrays of the pool that it needs one by one: Warp
+    copies a struct for every thread on a CPU. The rows of a layer go in a loop that is not unrolled.
     """
-    thread = wp.tid()
-    item = first + (thread >> 3) * stride
     slot = items[item]
     whole = slot < 0
     if whole:
         slot = ~slot
     block = blocks[slot]
-    z = thread & 7
     at = unpack_key(keys[slot]) * 8 + wp.vec3i(0, 0, z) - view.base
     h = view.M * wp.vec3(float(at[0]), float(at[1]), float(at[2])) + view.b
-    step = view.M * wp.vec3(1.0, 0.0, 0.0)
-    up = view.M * wp.vec3(0.0, 1.0, 0.0)
+    step = wp.vec3(view.M[0, 0], view.M[1, 0], view.M[2, 0])
+    up = wp.vec3(view.M[0, 1], view.M[1, 1], view.M[2, 1])
     marked = wp.uint64(0)  # `layers` are the marks, a word for each layer of a brick
     if not whole:
         for copy in range(layers.shape[0]):
@@ -223,8 +199,7 @@ def integrate_rows(
     kinds = sort_rows(view, h, step, up, span, free_to)
     if whole:
         kinds = 255
-    ahead = item + 2 * stride
-    if ahead < count:
+    if ahead >= 0:
         slot = items[ahead]
         if slot < 0:
             slot = ~slot

@@ -94,6 +94,7 @@ class BrickPool:
         # The last block of the list is taken first.
         pool.free_blocks = wp.array(np.arange(blocks, dtype=np.int32)[::-1].copy(), device=device)
         pool.counters = wp.array(np.array([0, 0, blocks], dtype=np.int32), device=device)
+        self._counters = pool.counters.numpy()  # the same memory on a CPU
         pool.revision = 1
         pool.occupied = occupied
         self._freed: dict[int, Keys] = {state: np.empty(0, np.int64) for state in (_CHANGED, _BEING_SAVED)}
@@ -123,7 +124,8 @@ class BrickPool:
 
     def settle(self) -> None:
         """Read back how many slots and blocks are used after a kernel claimed or freed some."""
-        claimed, _, self.free_blocks = self.struct.counters.numpy().tolist()
+        counters = self._counters if self.launcher.device.is_cpu else self.struct.counters.numpy()
+        claimed, _, self.free_blocks = counters.tolist()
         self.used = min(claimed, self.capacity)
         if claimed > self.capacity:  # threads of a GPU that took the last slot together
             self._set_used(self.used)

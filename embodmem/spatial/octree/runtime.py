@@ -132,7 +132,8 @@ class Launcher:
     and writes.
 
     Launches that come again and again can be `recorded`: packing arguments takes Warp 70 us, and only those that are
-    others than the last time are packed anew. The last arguments are kept alive until then.
+    other objects than the last time are packed anew. Arrays and structs may change meanwhile, since Warp hands them on
+    as they then are; vectors may not. The last arguments are kept alive until then.
     """
 
     def __init__(self, device: Any, threads: int) -> None:
@@ -140,6 +141,7 @@ class Launcher:
         self.workers = threads if device.is_cpu else 1
         self._crew = Crew(self.workers - 1) if self.workers > 1 else None
         self._recorded: dict[tuple[Any, int], tuple[Any, list[Any]]] = {}
+        self._team: tuple[Any, Any] | None = None  # of the kernels that a team goes through, and its memory
 
     def run(self, kernel: Any, dim: int, inputs: Sequence[Any], recorded: bool = False, worker: int = 0) -> None:
         """Launch `dim` threads of a kernel; each worker has recordings of its own."""
@@ -154,9 +156,10 @@ class Launcher:
             self._recorded[kernel, worker] = command, list(inputs)
         else:
             command, before = known
-            command.set_dim(dim)
+            if dim != command.bounds.size:
+                command.set_dim(dim)
             for i, value in enumerate(inputs):
-                if value is not before[i] or not (isinstance(value, (int, float)) or hasattr(value, "ptr")):
+                if value is not before[i]:
                     command.set_param_at_index(i, value)
                     before[i] = value
         command.launch()
@@ -186,3 +189,26 @@ class Launcher:
             self.run(kernel, count * threads_per_item, [*inputs, part, parts], recorded, worker)
 
         self._crew.work(work, parts)
+
+    def together(self, kernel: Any, inputs: Sequence[Any], alone: bool = False) -> None:
+        """Run a kernel that a team goes through (`kernels_team`) on all workers, or on one.
+
+        It takes the team before its inputs, and the number of a worker after them.
+        """
+        if self._team is None:
+            import warp
+
+            from embodmem.spatial.octree.kernels_team import ROOM
+
+            array = warp.zeros(ROOM, dtype=warp.int32, device=self.device)
+            self._team = array, array.numpy()
+        team, memory = self._team
+        memory[:] = 0
+
+        def work(part: int, worker: int) -> None:
+            self.run(kernel, 1, [team, *inputs, part], recorded=True, worker=worker)
+
+        if self._crew is None or alone:
+            work(0, 0)
+        else:
+            self._crew.work(work, self.workers)

@@ -1,6 +1,7 @@
 """Depth images against a plain reference, and the real kitchen."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +37,39 @@ def test_images_equal_the_reference(voxel_size_m, max_range_m, threads, holes):
     np.testing.assert_array_equal(np.isnan(bricks.log_odds[~tie]), np.isnan(wanted[~tie]))
     np.testing.assert_allclose(bricks.log_odds[~tie], wanted[~tie], atol=1e-6)
     assert (bricks.log_odds > 0).any() and (bricks.log_odds < 0).any()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_a_team_and_single_steps_make_the_same_map(threads):
+    camera = PinholeCamera(width=330, height=250, fx=270.0, fy=270.0, cx=165.0, cy=125.0)  # no whole tiles
+    team, steps = Octree(SpatialConfig(threads=threads)), Octree(SpatialConfig(threads=1))
+    steps._depth.as_team = False  # as on a GPU
+    for stamp, T in enumerate(poses(6)):
+        for octree in (team, steps):
+            octree.integrate(room_depth(camera, T, ODD_ROOM, 9), camera, T, stamp)
+    ours, theirs = team.bricks(), steps.bricks()
+    a, b = np.argsort(ours.keys), np.argsort(theirs.keys)
+    np.testing.assert_array_equal(ours.keys[a], theirs.keys[b])
+    np.testing.assert_array_equal(ours.log_odds[a], theirs.log_odds[b])
+    np.testing.assert_array_equal(ours.last_seen_ns[a], theirs.last_seen_ns[b])
+    np.testing.assert_array_equal(ours.ages[a], theirs.ages[b])
+    assert team.stats().uniform_bricks == steps.stats().uniform_bricks
+
+
+def test_maps_of_many_threads_with_teams_of_their_own():
+    camera = PinholeCamera(width=320, height=240, fx=260.0, fy=260.0, cx=160.0, cy=120.0)
+    views = [(room_depth(camera, T, ODD_ROOM, 4), T) for T in poses(5)]
+
+    def build(threads):
+        octree = Octree(SpatialConfig(threads=threads))
+        for stamp in range(40):
+            octree.integrate(views[stamp % 5][0], camera, views[stamp % 5][1], stamp)
+        return octree.occupied()[0]
+
+    wanted = build(1)
+    with ThreadPoolExecutor(6) as pool:
+        for got in pool.map(build, [2, 3, 4, 2, 3, 4]):
+            np.testing.assert_array_equal(got[np.lexsort(got.T)], wanted[np.lexsort(wanted.T)])
 
 
 def test_no_brick_is_missed():
