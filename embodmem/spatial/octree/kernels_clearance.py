@@ -1,5 +1,5 @@
 # mypy: ignore-errors
-"""How far each voxel is from the nearest one that stops a ray, and ray casting that leaps over what lies between.
+"""How far each voxel is from the nearest one that stops a ray: what `kernels_leap` leaps by.
 
 Distances are Chebyshev's, in voxels, so that d says: the cube of d - 1 voxels to each side holds nothing that stops a
 ray. They are found by dilating bit masks of rows, d times for a distance of d.
@@ -8,23 +8,11 @@ ray. They are found by dilating bit masks of rows, d times for a distance of d.
 import warp as wp
 
 from embodmem.spatial.octree.kernels_pool import Pool, find_slot, is_known, read_voxel
-from embodmem.spatial.octree.kernels_rays import (
-    NOWHERE,
-    Ray,
-    after_brick,
-    crossed,
-    floor3,
-    leaving_times,
-    make_ray,
-    to_vec3d,
-)
 
 wp.set_module_options({"enable_backward": False})
 
 REACH = wp.constant(8)  # farthest distance that is looked for: as far as one brick to each side tells
 SIDE = wp.constant(24)  # voxels along the edge of a brick and its neighbours
-CLOSE = wp.constant(wp.float64(1.0e-6))  # far above the rounding of a place on a ray, in voxels
-ENDED, FOUND, BAD, ON_THE_WAY = wp.constant(0), wp.constant(1), wp.constant(2), wp.constant(3)
 
 
 @wp.struct
@@ -163,176 +151,3 @@ def measure(
             target = swap
             more = add_unset(clearance, page, unit, rows, place, source)
             d += 1
-
-
-@wp.func
-def follow(ray: Ray, voxel: int, last: int, axis: int, left: int, time: wp.float64) -> int:
-    """Index along `axis`, between `voxel` and `last`, when the ray leaves a box along axis `left` at `time`.
-
-    Rounding may have put the place at that time on the wrong side of a face: the order of crossings decides.
-    """
-    place = wp.int32(wp.floor(ray.start[axis] + ray.direction[axis] * time))
-    here = wp.clamp(place, wp.min(voxel, last), wp.max(voxel, last))
-    way = ray.way[axis]
-    if here != last and crossed(ray, axis, here, left, time):
-        here += way
-    elif here != voxel and not crossed(ray, axis, here - way, left, time):
-        here -= way
-    return here
-
-
-@wp.func
-def after_cube(ray: Ray, voxel: wp.vec3i, half: int):
-    """The first voxel behind the cube of `half` voxels to each side of `voxel`, and the time of entering it."""
-    last = voxel + ray.way * half
-    times = leaving_times(ray, last)
-    time = wp.min(wp.min(times[0], times[1]), times[2])
-    axis = wp.where(times[0] == time, 0, wp.where(times[1] == time, 1, 2))
-    behind = last
-    near = wp.int32(0)
-    for i in range(3):
-        place = ray.start[i] + ray.direction[i] * time
-        whole = wp.floor(place)
-        here = wp.clamp(wp.int32(whole), wp.min(voxel[i], last[i]), wp.max(voxel[i], last[i]))
-        doubtful = wp.abs(place - whole - wp.float64(0.5)) > wp.float64(0.5) - CLOSE
-        near += wp.where(doubtful and i != axis, 1, 0)
-        behind[i] = wp.where(i == axis, last[i] + ray.way[i], here)
-    if near > 0:  # so near a face that rounding may matter
-        for i in range(3):
-            if i != axis:
-                behind[i] = follow(ray, voxel[i], last[i], i, axis, time)
-    return behind, time
-
-
-@wp.func
-def leaves_for_good(clearance: Clearance, ray: Ray, brick: wp.vec3i) -> bool:
-    """Whether a ray is beyond the bricks of the map on a side towards which it travels."""
-    gone = wp.bool(False)
-    for i in range(3):
-        at = brick[i] - clearance.lower[i]
-        beyond = wp.where(ray.way[i] > 0, at >= clearance.size[i], at < 0)
-        gone = gone or beyond
-    return gone
-
-
-@wp.struct
-class Walk:
-    """A ray on its way."""
-
-    ray: Ray
-    voxel: wp.vec3i
-    time: wp.float64  # of entering that voxel
-    unknown: int  # whether an unknown voxel was crossed
-    state: int
-
-
-@wp.func
-def begin(
-    i: int,
-    origins: wp.array(dtype=wp.vec3d),
-    directions: wp.array(dtype=wp.vec3d),
-    voxel_size_m: wp.float64,
-    limit: wp.float64,
-) -> Walk:
-    """Ray i at its start; it is BAD where a number is none."""
-    walk = Walk()
-    walk.state = ENDED
-    if i < origins.shape[0]:
-        norm = wp.length(directions[i])
-        p = origins[i] / voxel_size_m
-        farthest = wp.max(wp.abs(p[0]), wp.max(wp.abs(p[1]), wp.abs(p[2])))
-        known = p[0] == p[0] and p[1] == p[1] and p[2] == p[2]
-        if known and farthest <= limit and norm > wp.float64(1.0e-12) and norm < wp.float64(1.0e150):
-            base = floor3(p)
-            walk.ray = make_ray(base, p - to_vec3d(base), directions[i] / norm)
-            walk.state = ON_THE_WAY
-        else:
-            walk.state = BAD
-    return walk
-
-
-@wp.func
-def advance(clearance: Clearance, walk: Walk, length: wp.float64) -> Walk:
-    """One leap of a ray that is on its way."""
-    at = walk.voxel + walk.ray.base
-    brick = wp.vec3i(at[0] >> 3, at[1] >> 3, at[2] >> 3)
-    page = page_of(clearance, brick)
-    behind = walk.voxel
-    time = walk.time
-    if page < 0:
-        walk.unknown = 1
-        if leaves_for_good(clearance, walk.ray, brick):
-            time = length
-        else:
-            behind, time = after_brick(walk.ray, walk.voxel, brick)
-    else:
-        both = wp.int32(clearance.distance[page, ((at[2] & 7) * 8 + (at[1] & 7)) * 8 + (at[0] & 7)])
-        if both < 16:
-            walk.state = FOUND
-        else:
-            walk.unknown = wp.where((both & 15) == 0, 1, walk.unknown)
-            half = wp.where(walk.unknown == 0, both & 15, both >> 4) - 1
-            behind, time = after_cube(walk.ray, walk.voxel, half)
-    walk.voxel = behind
-    walk.time = time
-    if walk.state == ON_THE_WAY and time >= length:
-        walk.state = ENDED
-    return walk
-
-
-@wp.struct
-class Hits:
-    """What rays met: the arrays of `RaycastHits`, and whether a ray was none."""
-
-    state: wp.array(dtype=wp.uint8)
-    unknown: wp.array(dtype=wp.uint8)
-    distance_m: wp.array(dtype=wp.float64)
-    position: wp.array(dtype=wp.vec3d)
-    voxel: wp.array(dtype=wp.vec3i)
-
-
-@wp.func
-def put(
-    i: int, walk: Walk, origins: wp.array(dtype=wp.vec3d), voxel_size_m: wp.float64, range_m: wp.float64, hits: Hits
-):
-    """Write down where ray i ended."""
-    if i < origins.shape[0]:
-        found = walk.state == FOUND
-        metres = wp.where(found, walk.time * voxel_size_m, range_m)
-        hits.state[i] = wp.uint8(walk.state)
-        hits.unknown[i] = wp.uint8(walk.unknown)
-        hits.distance_m[i] = metres
-        hits.position[i] = origins[i] + walk.ray.direction * metres
-        hits.voxel[i] = wp.where(found, walk.voxel + walk.ray.base, wp.vec3i(NOWHERE, NOWHERE, NOWHERE))
-
-
-@wp.kernel
-def cast_far(
-    clearance: Clearance,
-    origins: wp.array(dtype=wp.vec3d),
-    directions: wp.array(dtype=wp.vec3d),
-    voxel_size_m: wp.float64,
-    range_m: wp.float64,
-    limit: wp.float64,
-    hits: Hits,
-    first: int,
-    stride: int,
-):
-    """First occupied voxel on each ray, two rays a thread and 32 threads an item.
-
-    A leap is a long chain of operations that wait for one another: two rays side by side fill each other's gaps.
-    `limit` is how far from the origin of the world a ray may begin, in voxels.
-    """
-    i = ((first + (wp.tid() >> 5) * stride) * 32 + (wp.tid() & 31)) * 2
-    length = range_m / voxel_size_m
-    a = begin(i, origins, directions, voxel_size_m, limit)
-    b = begin(i + 1, origins, directions, voxel_size_m, limit)
-    while a.state == ON_THE_WAY and b.state == ON_THE_WAY:
-        a = advance(clearance, a, length)
-        b = advance(clearance, b, length)
-    while a.state == ON_THE_WAY:
-        a = advance(clearance, a, length)
-    while b.state == ON_THE_WAY:
-        b = advance(clearance, b, length)
-    put(i, a, origins, voxel_size_m, range_m, hits)
-    put(i + 1, b, origins, voxel_size_m, range_m, hits)

@@ -167,7 +167,7 @@ def cast_rays(
     first: int,
     stride: int,
 ):
-    """First occupied voxel on each ray; distance and length in voxels. `kernels_clearance.cast_far` gives the same."""
+    """First occupied voxel on each ray; distance and length in voxels. `kernels_leap.cast_far` gives the same."""
     i = first + wp.tid() * stride
     p = origins[i] / voxel_size_m
     base = floor3(p)

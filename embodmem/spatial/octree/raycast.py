@@ -1,4 +1,4 @@
-"""Ray casting: the host's side of `kernels_rays.cast_rays` and, for many rays, of `kernels_clearance.cast_far`."""
+"""Ray casting: the host's side of `kernels_rays.cast_rays` and, for many rays, of `kernels_leap.cast_far`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from embodmem.spatial.octree.octree import Octree
 
 MANY_RAYS = 512
-_BAD = 2
+_EACH = 4096  # rays a CPU thread is given at once: its last ones leave lanes idle
+_PARTS = 4  # pieces that a worker takes, so that one that was held up leaves some to the other
 
 
 @dataclass(frozen=True)
@@ -73,17 +74,21 @@ class RayCaster:
         """All hits; None if a ray is none, which the other way says in words."""
         import warp as wp
 
-        from embodmem.spatial.octree import kernels_clearance
+        from embodmem.spatial.octree import kernels_leap
 
         octree, n = self._octree, len(origins)
-        device, size = octree._launcher.device, octree.config.voxel_size_m
+        launcher, size = octree._launcher, octree.config.voxel_size_m
+        device = launcher.device
         rays = [wp.array(array, dtype=wp.vec3d, device=device, copy=False) for array in (origins, directions)]
-        hits = kernels_clearance.Hits()
+        hits = kernels_leap.Hits()
         hits.state, hits.unknown, hits.distance_m, hits.position, hits.voxel = _results(n, device)
         limits = [wp.float64(size), wp.float64(reach), wp.float64(checks.reach_limit(size) / size)]
-        octree._launcher.share(kernels_clearance.cast_far, -(-n // 64), 32, [clearance, *rays, *limits, hits], worth=16)
+        each = min(_EACH, -(-n // launcher.workers)) if device.is_cpu else 1
+        items = -(-n // each)
+        parts = min(_PARTS, max(1, items // launcher.workers))
+        launcher.share(kernels_leap.cast_far, items, 1, [clearance, *rays, *limits, each, hits], worth=2, parts=parts)
         state = hits.state.numpy()
-        if state.max() == _BAD:
+        if state.max() == kernels_leap.BAD:
             return None
         return RaycastHits(
             hit=state.view(bool),

@@ -35,6 +35,8 @@ def rays(rng, n, spread=2.5):
     directions[: n // 16, 1] = 0
     origins[n // 8 : n // 4] = np.round(origins[n // 8 : n // 4], 1)  # from corners of voxels
     directions[n // 4 : n // 3] = np.sign(directions[n // 4 : n // 3])  # along diagonals
+    origins[n // 3 : n // 3 + 20] = -1e-20  # inside voxel -1, at 1.0 of it once that is rounded
+    directions[n // 3 : n // 3 + 10, 2] = 0
     return origins, directions
 
 
@@ -128,6 +130,23 @@ def test_distances_follow_the_map(seed):
     assert_same(octree, *rays(np.random.default_rng(seed), 500), 5.0)
     octree.clear()
     assert_same(octree, *rays(np.random.default_rng(seed), 100), 5.0)
+
+
+@pytest.mark.parametrize("n", [512, 513, 5000, 9001])
+def test_every_ray_is_cast_whatever_the_pieces(n):
+    """Fewer rays than lanes are left at the end of each piece that a thread is given."""
+    octree = cluttered(2)
+    hits = assert_same(octree, *rays(np.random.default_rng(n), n), 5.0)
+    assert hits.hit.any() and not hits.hit.all()
+
+
+def test_a_ray_from_far_outside_the_map():
+    octree = cluttered(3, solid=0.2)
+    origins, directions = rays(np.random.default_rng(0), 600)
+    directions = np.where(np.arange(600)[:, None] % 2, directions, -1.0)
+    origins = origins - 40.0 * directions  # half of them towards the map, through bricks that are absent
+    hits = assert_same(octree, origins, directions, 200.0)
+    assert hits.hit.any() and hits.crossed_unknown.all()
 
 
 def test_bad_rays_among_many():
