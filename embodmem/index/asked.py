@@ -23,7 +23,7 @@ class Asked:
         terms: T different content words.
         has: (P, T) which part has which word, 0 or 1.
         postings: T arrays of row ids, ascending: who holds the word.
-        worth: (T,) rarity of each word.
+        worth: (T,) rarity of each word; less where it only says what is to be done (`request`).
     """
 
     query: Query

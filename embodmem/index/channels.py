@@ -20,6 +20,7 @@ from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.postings import Postings, presence, rarities
+from embodmem.index.request import request_weights
 from embodmem.index.vectors import NO_VECTOR, Vectors
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
@@ -99,7 +100,7 @@ class Channels:
         parts, terms, has = words_of(query.text, self._stemmer)
         postings = self._postings.of(db, terms)
         vectors = self._part_vectors(query, parts)
-        worth = rarities(self._total(db), postings) if terms else np.empty(0)
+        worth = rarities(self._total(db), postings) * request_weights(query.text, terms) if terms else np.empty(0)
         return Asked(query=query, parts=parts, vectors=vectors, terms=terms, has=has, postings=postings, worth=worth)
 
     def _total(self, db: sqlite3.Connection) -> int:
