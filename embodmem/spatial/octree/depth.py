@@ -25,22 +25,32 @@ below a half that the voxel in front of a wall on a face of voxels is free."""
 def spacing_px(camera: PinholeCamera, config: SpatialConfig) -> int:
     """How many pixels apart, along lines and columns, the points are that mark voxels.
 
-    Odd, so that each is the middle one of its block. At `max_range_m` at least one of them falls into the width of a
-    voxel, where the camera has so many pixels.
+    At `max_range_m` at least two of them fall into the width of a voxel, where the camera has so many pixels.
     """
-    return 1 + 2 * int(config.voxel_size_m * min(camera.fx, camera.fy) / config.max_range_m / 4.0)
+    return max(1, int(_voxel_px(camera, config) / 2.0))
+
+
+def _voxel_px(camera: PinholeCamera, config: SpatialConfig) -> float:
+    """How many pixels wide a voxel is at `max_range_m`."""
+    return config.voxel_size_m * min(camera.fx, camera.fy) / config.max_range_m
+
+
+def block_px(camera: PinholeCamera, config: SpatialConfig) -> int:
+    """How wide the blocks of pixels are of which the farthest says what is free: 4, where a voxel is, else 1."""
+    return 4 if _voxel_px(camera, config) >= 4.0 else 1
 
 
 class DepthIntegrator:
     """Adds depth images to a pool; keeps the buffers between images.
 
     The sensor model (docs/sensor-models.md; Hornung et al., Autonomous Robots 2013, eq. 2 and 4, with this inverse
-    model), for a voxel whose centre lies z along the optical axis, and the depth d of the pixel nearest to it:
+    model), for a voxel whose centre lies z along the optical axis, the depth d of the pixel nearest to it, and the
+    farthest depth e in that pixel's block (`block_px`; the image is cut into blocks from its upper left corner):
 
     - it is hit where it holds the point, taken to lie `NUDGE` voxels deeper, of a pixel of every `spacing_px`-th column
       and line with min_range_m <= d <= max_range_m; where those points lie more than a voxel apart, also if
       -`MARGIN` voxels <= z - d <= half a voxel;
-    - else it is seen through if d >= min_range_m, z < d - `MARGIN` voxels and z <= max_range_m;
+    - else it is seen through if e >= min_range_m, z < e - `MARGIN` voxels and z <= max_range_m: light came that way;
     - else the image says nothing about it.
     """
 
@@ -144,9 +154,13 @@ class DepthIntegrator:
         view.sparse_m = size * focal / view.every
         view.hit, view.miss = config.log_odds_hit, config.log_odds_miss
         bands, shape = -(-camera.height // _COARSE), (-(-camera.height // _TILE), -(-camera.width // _TILE))
+        coarser = block_px(camera, config) > 1
+        view.shift, view.look_pitch = (2, view.pitch // 4) if coarser else (0, view.pitch)
         frame.views = wp.array([view], dtype=self._view_type, device=self._device)
         frame.fine = wp.empty(shape, dtype=wp.vec2i, device=self._device)
         frame.coarse = wp.empty((bands, -(-camera.width // _COARSE)), dtype=wp.vec2i, device=self._device)
+        frame.blocks = wp.empty((4 * shape[0] * coarser, shape[1]), dtype=wp.vec4i, device=self._device)
+        frame.blocks_at = frame.blocks.ptr or 0
         frame.bad = wp.zeros(bands, dtype=wp.int32, device=self._device)
         self._camera = camera
 

@@ -31,15 +31,26 @@ NOWHERE = wp.constant(-(1 << 30))
 
 
 @wp.func
+def farthest_of_four(line: bits16) -> wp.vec4i:
+    """The largest of each four of sixteen."""
+    best = wp.vec4i()
+    for i in range(4):
+        left = wp.max(line[4 * i], line[4 * i + 1])
+        best[i] = wp.max(left, wp.max(line[4 * i + 2], line[4 * i + 3]))
+    return best
+
+
+@wp.func
 def reduce_band(
     bits: wp.array2d(dtype=bits16),
     near_bits: int,
     fine: wp.array2d(dtype=wp.vec2i),
     coarse: wp.array2d(dtype=wp.vec2i),
+    blocks: wp.array2d(dtype=wp.vec4i),
     bad: wp.array(dtype=wp.int32),
     row: int,
 ):
-    """Nearest and farthest depth of a line of 64x64 px tiles and of the 16x16 px tiles in it.
+    """Nearest and farthest depth of a line of 64x64 px tiles and of its 16x16 px tiles, and of 4x4 px the farthest.
 
     Nearest is 0 where a pixel has no return. Depth is compared by its bits: for floats >= 0 they order as integers do,
     and integers vectorise.
@@ -51,12 +62,18 @@ def reduce_band(
         for v in range(row * COARSE, row * COARSE + rows):
             for u in range(column * COARSE, wp.min((column + 1) * COARSE, fine.shape[1])):
                 y = v * TILE
-                low = bits[y, u]
-                high = bits[y, u]
-                for i in range(1, TILE):  # unrolled; below the image its last row is taken again
-                    block = bits[wp.min(y + i, bits.shape[0] - 1), u]
-                    low = wp.min(low, block)
-                    high = wp.max(high, block)
+                low = bits[wp.min(y, bits.shape[0] - 1), u]
+                high = bits[wp.min(y, bits.shape[0] - 1), u]
+                for four in range(4):  # unrolled; below the image its last row is taken again
+                    top = bits[wp.min(y + four * 4, bits.shape[0] - 1), u]
+                    low = wp.min(low, top)
+                    for i in range(1, 4):
+                        line = bits[wp.min(y + four * 4 + i, bits.shape[0] - 1), u]
+                        low = wp.min(low, line)
+                        top = wp.max(top, line)
+                    high = wp.max(high, top)
+                    if blocks.shape[0] > 0:
+                        blocks[v * 4 + four, u] = farthest_of_four(top)
                 tile_low, tile_high = wp.min(low), wp.max(high)
                 if tile_low < 0 or tile_high >= 0x7F800000:  # negative, infinite or NaN
                     bad[row] = 1

@@ -30,6 +30,8 @@ class Frame:
     near_bits: int  # min_range_m as bits
     fine: wp.array2d(dtype=wp.vec2i)
     coarse: wp.array2d(dtype=wp.vec2i)
+    blocks: wp.array2d(dtype=wp.vec4i)  # farthest depth of 4x4 px as bits, four blocks each; empty where not needed
+    blocks_at: wp.uint64
     bad: wp.array(dtype=wp.int32)  # for each line of coarse tiles
     box: wp.array(dtype=wp.int32)  # (8,) first brick (3), bricks (3), how many are to be visited, what becomes of it
     classes: wp.array(dtype=wp.uint8)  # for each brick of the box
@@ -45,6 +47,15 @@ class Frame:
 def pixels(frame: Frame, image: wp.uint64) -> wp.array(dtype=wp.float32):
     """The image, line after line, from its address."""
     return wp.array(ptr=image, shape=(frame.views[0].height * frame.views[0].pitch,), dtype=wp.float32)
+
+
+@wp.func
+def looked_at(frame: Frame, image: wp.uint64) -> wp.array(dtype=wp.float32):
+    """What voxels look at: the image, or the farthest of its blocks, line after line."""
+    view = frame.views[0]
+    if view.shift == 0:
+        return wp.array(ptr=image, shape=(view.height * view.pitch,), dtype=wp.float32)
+    return wp.array(ptr=frame.blocks_at, shape=(frame.blocks.shape[0] * view.look_pitch,), dtype=wp.float32)
 
 
 @wp.func
@@ -118,7 +129,8 @@ def integrate_item(
 @wp.kernel
 def reduce_tiles(frame: Frame, image: wp.uint64):
     """The first step: tiles; a line of coarse tiles a thread."""
-    reduce_band(blocks16(frame, image), frame.near_bits, frame.fine, frame.coarse, frame.bad, wp.tid())
+    bits = blocks16(frame, image)
+    reduce_band(bits, frame.near_bits, frame.fine, frame.coarse, frame.blocks, frame.bad, wp.tid())
 
 
 @wp.kernel
@@ -149,4 +161,4 @@ def mark_points(pool: Pool, frame: Frame, image: wp.uint64):
 def integrate_rows(pool: Pool, frame: Frame, image: wp.uint64, update: Update):
     """The last step: a layer of a brick a thread."""
     thread = wp.tid()
-    integrate_item(pool, frame, frame.views[0], pixels(frame, image), update, thread >> 3, thread & 7)
+    integrate_item(pool, frame, frame.views[0], looked_at(frame, image), update, thread >> 3, thread & 7)

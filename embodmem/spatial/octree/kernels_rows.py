@@ -59,7 +59,7 @@ _LOOK_UP = f"""
     int pixels[64];
     const float last_column = (float)view.width - 1.0f, last_line = (float)view.height - 1.0f;
     const float dx = step[0], dy = step[1], dz = step[2];
-    const int pitch = view.pitch;
+    const int pitch = view.look_pitch, shift = view.shift;
     const float* image = depth.data;
     for (int row = 0; row < 8; ++row) {{
         if ((rows >> row & 1) == 0) continue;
@@ -74,7 +74,7 @@ _LOOK_UP = f"""
                 & (u <= last_column + 1.0f) & (v <= last_line + 1.0f);
             const float across = u < last_column ? u : last_column, down = v < last_line ? v : last_line;
             const int column = (int)(across > 0.0f ? across : 0.0f), line = (int)(down > 0.0f ? down : 0.0f);
-            pixels[row * 8 + i] = inside ? line * pitch + column : -1;
+            pixels[row * 8 + i] = inside ? (line >> shift) * pitch + (column >> shift) : -1;
         }}
     }}
     for (int row = 0; row < 8; ++row) {{
@@ -94,7 +94,7 @@ _LOOK_UP = f"""
 def look_up(
     view: View, depth: wp.array(dtype=wp.float32), start: wp.vec3, step: wp.vec3, up: wp.vec3, rows: int
 ) -> layer64:
-    """What the pixels of the voxels of some rows of a layer see, a bit of `rows` each; 0 outside of the image.
+    """What the blocks of pixels of the voxels of some rows of a layer see, a bit of `rows` each; 0 out of the image.
 
     First all pixels are found and then all are read, so that many reads are under way at once: most of them miss the
     nearest cache.

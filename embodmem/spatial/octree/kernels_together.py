@@ -14,6 +14,7 @@ from embodmem.spatial.octree.kernels_frame import (
     blocks16,
     claim_frame_line,
     integrate_item,
+    looked_at,
     pixels,
     plan,
 )
@@ -33,7 +34,7 @@ def reduce_some(team: wp.array(dtype=wp.int32), frame: Frame, bits: wp.array2d(d
     """Reduce lines of coarse tiles until none is left."""
     band = take(team, REDUCE, 1)
     while band >= 0:
-        reduce_band(bits, frame.near_bits, frame.fine, frame.coarse, frame.bad, band)
+        reduce_band(bits, frame.near_bits, frame.fine, frame.coarse, frame.blocks, frame.bad, band)
         done(team, REDUCE, band, 1)
         band = take(team, REDUCE, 1)
 
@@ -104,12 +105,11 @@ def integrate_frame(
         for line in range(frame.box[4] * frame.box[5]):
             claim_frame_line(pool, frame, update, line)
         open_phase(team, MARK, marked_lines(frame.views[0]))
-    depth = pixels(frame, image)
-    mark_some(team, pool, frame, depth, worker)
+    mark_some(team, pool, frame, pixels(frame, image), worker)
     if worker == 0:
         wait(team, MARK)
         open_phase(team, ROWS, frame.box[6])
-    integrate_some(team, pool, frame, depth, update)
+    integrate_some(team, pool, frame, looked_at(frame, image), update)
     if worker == 0:
         wait(team, ROWS)
         close(team)

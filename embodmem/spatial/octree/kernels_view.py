@@ -23,6 +23,8 @@ class View:
     width: int
     height: int
     pitch: int  # px from line to line
+    shift: int  # a voxel looks at the farthest of a block of 1 << shift px
+    look_pitch: int  # blocks from line to line
     near_m: float  # nearer depth is no return
     far_m: float  # farther surfaces are not mapped; the way to them is free up to here
     margin_m: float  # a voxel is seen through if its centre is nearer than the surface by more than this

@@ -4,7 +4,7 @@ import numpy as np
 
 from embodmem.geometry import backproject, check_pose, look_at, transform_points
 from embodmem.spatial.octree import unpack_keys
-from embodmem.spatial.octree.depth import MARGIN, NUDGE, spacing_px
+from embodmem.spatial.octree.depth import MARGIN, NUDGE, block_px, spacing_px
 from embodmem.types import PinholeCamera
 
 ODD_ROOM = (2.013, 1.527, 1.208)  # no wall on a face of voxels of 2, 5 or 10 cm
@@ -52,11 +52,13 @@ def integrate_depth(values, voxels, depth, camera, T_world_camera, config):
         column = np.where(inside, np.floor(u + 0.5), 0).astype(int)
         row = np.where(inside, np.floor(v + 0.5), 0).astype(int)
     d = np.where(inside, depth[row, column].astype(np.float64), 0.0)
+    e = np.where(inside, farthest_of_blocks(depth, block_px(camera, config))[row, column].astype(np.float64), 0.0)
     every = spacing_px(camera, config)
     held, unsure = voxels_with_points(voxels, depth, camera, T_world_camera, config, every)
     known = inside & (d >= config.min_range_m)
     sparse = (z > size * min(camera.fx, camera.fy) / every) & (np.abs(z - d) <= size / 2) & (d <= config.max_range_m)
-    miss = known & ~held & (z < d - MARGIN * size) & (z <= config.max_range_m)
+    passed = inside & (e >= config.min_range_m)
+    miss = passed & ~held & (z < e - MARGIN * size) & (z <= config.max_range_m)
     hit = held | (known & sparse & ~miss)
     before = np.nan_to_num(values, nan=0.0)
     after = values.copy()
@@ -66,10 +68,20 @@ def integrate_depth(values, voxels, depth, camera, T_world_camera, config):
     tie = (np.abs((u + 0.5) - np.round(u + 0.5)) < edge) | (np.abs((v + 0.5) - np.round(v + 0.5)) < edge)
     tie |= (
         (np.abs(z - d - size / 2) < 1e-5)
-        | (np.abs(d - z - MARGIN * size) < 1e-5)
+        | (np.abs(e - z - MARGIN * size) < 1e-5)
         | (np.abs(z - config.max_range_m) < 1e-5)
     )
     return after, (tie & ~np.isnan(z) & ~held) | unsure
+
+
+def farthest_of_blocks(depth, width):
+    """The farthest depth (H, W) of the block of width px that each pixel is in."""
+    farthest = np.empty_like(depth)
+    for top in range(0, depth.shape[0], width):
+        for left in range(0, depth.shape[1], width):
+            block = (slice(top, top + width), slice(left, left + width))
+            farthest[block] = depth[block].max()
+    return farthest
 
 
 def voxels_with_points(voxels, depth, camera, T_world_camera, config, every=1):
