@@ -25,6 +25,7 @@ from embodmem.spatial.octree import (
     pack_keys,
     unpack_keys,
 )
+from embodmem.spatial.octree.depth import NUDGE
 from tests.embodmem.spatial.octree_reference import CAMERA, all_voxels, poses, room_depth
 
 CONFIG = SpatialConfig(voxel_size_m=0.1, budget_mib=6.852)
@@ -73,10 +74,10 @@ def test_what_the_camera_looks_at_is_occupied(eye, direction, distance):
     forward = np.array(direction) / np.linalg.norm(direction)
     T = check_pose(look_at(eye, np.array(eye) + forward))
     octree.integrate(np.full(CAMERA.shape, distance, np.float32), CAMERA, T, 0)
-    # On a face of a voxel, rounding decides which of the two voxels holds the surface.
-    along = np.array([distance - 1e-3, distance, distance + 1e-3, distance + 0.3])
+    # Where the point is taken to lie, in a corner that the ray cuts, or, by rounding, in the voxel beside.
+    along = np.array([distance + NUDGE * 0.05, distance - 1e-3, distance, distance + 1e-3, distance + 0.3])
     states = octree.occupancy(np.array(eye) + along[:, None] * forward)
-    assert OCCUPIED in states[:3] and states[3] == UNKNOWN
+    assert OCCUPIED in states[:4] and states[4] == UNKNOWN
     hit = octree.raycast([eye], [forward], 5.0)
     assert hit.hit[0] and distance - 0.15 < hit.distance_m[0] <= distance + 0.05
 
