@@ -11,7 +11,7 @@ from embodmem.guard import Guard
 from embodmem.index import RecordMemory, Records, fuse
 from embodmem.index.choose import spread
 from embodmem.index.enough import FIRST, is_enough, missing, next_question, support
-from embodmem.index.hydrate import among, hydrate
+from embodmem.index.hydrate import among
 from embodmem.index.memory import as_query
 from embodmem.index.rerank import Reranker, reranked
 from embodmem.index.search import Ranked
@@ -44,12 +44,14 @@ class Fused:
         for name, found in ranked.items():
             ids = found.ids if name != "working" else [number for number in found.ids if number not in stands_for]
             self._rankings[f"{hop}{name}"], self._weights[f"{hop}{name}"] = ids, weight
-            self._why.append((f"{hop}{name}", found.why, None))
+            if found.why:
+                self._why.append((f"{hop}{name}", found.why, None))
             self.is_empty = self.is_empty and not found.ids
         lines: dict[int, list[int]] = {}
         for line, record in stands_for.items():
             lines.setdefault(record, []).append(line)
-        self._why.append((f"{hop}working", ranked["working"].why, lines))
+        if lines:
+            self._why.append((f"{hop}working", ranked["working"].why, lines))
 
     def add_surfaces(self, found: list[Recall]) -> None:
         """Take in what the map answered."""
@@ -105,7 +107,7 @@ class Recaller:
             best = list(scores)[: max(4 * k, _PER_MEMORY)]
             numbers = [key for key in best if isinstance(key, int)]
             why = {number: fused.why(number) for number in numbers}
-            records = hydrate(db, numbers, {number: scores[number] for number in numbers}, why)
+            records = self._records.contents.hydrate(db, numbers, {number: scores[number] for number in numbers}, why)
         found: dict[int | str, Recall] = dict(zip(numbers, records, strict=True))
         for item in fused.surfaces:
             why_there = {f"spatial.{name}": x for name, x in item.why.items()}

@@ -15,6 +15,7 @@ from embodmem.index.asked import Asked, alike, best, words_of
 from embodmem.index.context import Times, stretches
 from embodmem.index.filters import matching
 from embodmem.index.given import GivenVectors
+from embodmem.index.hydrate import Contents
 from embodmem.index.lexical import Lexical
 from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over, seconds_from
 from embodmem.index.mirror import Mirror
@@ -32,8 +33,22 @@ LINKED_DEPTH = 50
 MOST_BEARERS = 200
 """Of the records that bear a name, activation starts from so many of the newest."""
 
-Passed = tuple[NDArray[np.int64], NDArray[np.float64] | None]
-"""Row ids (N,), ascending, and metres (N,) from the point of the query, NaN without; None where it has no point."""
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """What passes the filters, of one group of kinds.
+
+    Attributes:
+        ids: (N,) row ids, ascending.
+        distance: (N,) metres from the point of the query, NaN without a place; None where it has no point.
+        of: (M,) row ids, ascending, of all groups that were looked for together.
+        at: (N,) where in those its own stand.
+    """
+
+    ids: NDArray[np.int64]
+    distance: NDArray[np.float64] | None
+    of: NDArray[np.int64]
+    at: NDArray[np.int64] | slice
 
 
 @dataclass(slots=True)
@@ -66,6 +81,7 @@ class Channels:
         store: The memory's file.
         mirror: The rows in RAM.
         given: Vectors of other models.
+        contents: What the records say.
         encoder: Texts to vectors, or None.
         encode: Vectors of texts, which may hold those used last.
     """
@@ -75,17 +91,18 @@ class Channels:
         store: Store,
         mirror: Mirror,
         given: GivenVectors,
+        contents: Contents,
         encoder: Encoder | None,
         encode: Callable[[Sequence[str]], NDArray[np.float32]],
     ) -> None:
-        self._mirror, self._given = mirror, given
+        self._mirror, self._given, self._contents = mirror, given, contents
         self._encoder = encoder
         self._encode = encode
         self.spread: Spread | None = None
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
         self.floor = 0.0 if encoder is None else encoder.min_score
         self._stemmer = Stemmer()
-        self._lexical = Lexical(store, self._stemmer)
+        self._lexical = Lexical(self._stemmer)
         self._postings = Postings(store)
 
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
@@ -138,9 +155,12 @@ class Channels:
                     mine = of_group[rows.column("group")[rows.find(ids)]]
                     at = [np.flatnonzero(mine == i) for i in range(len(groups))]
                     far = [None if query.near is None else distance[some] for some in at]
-                    return {name: (ids[some], off) for name, some, off in zip(groups, at, far, strict=True)}
+                    return {name: Passed(ids[a], off, ids, a) for name, a, off in zip(groups, at, far, strict=True)}
         found = {name: matching(db, query, kinds, mirror=self._mirror) for name, kinds in groups.items()}
-        return {name: (ids, None if query.near is None else off) for name, (ids, off) in found.items()}
+        far = [None if query.near is None else distance for _, distance in found.values()]
+        return {
+            name: Passed(ids, off, ids, slice(None)) for (name, (ids, _)), off in zip(found.items(), far, strict=True)
+        }
 
     def pools(
         self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int, how: RecallConfig
@@ -154,7 +174,7 @@ class Channels:
             depth: How many each channel brings in.
             how: The settings.
         """
-        looks = self._looks(db, asked, {name: found for name, found in passed.items() if len(found[0])}, depth)
+        looks = self._looks(db, asked, {name: found for name, found in passed.items() if len(found.ids)}, depth)
         near_by = self._linked(db, asked, [number for look in looks.values() for number in look.first], how)
         for look in looks.values():
             self._add_linked(look, near_by)
@@ -177,7 +197,7 @@ class Channels:
                 pool.distance = look.distance[place[name]]
         self._link(db, asked, pools, near_by)
         if asked.parts:
-            counts = self._lexical.count(db, every, asked.terms)
+            counts = self._lexical.count(*self._contents.texts(db, every), asked.terms)
             times = Times.of(db, every, self._mirror)
             for name, pool in pools.items():
                 mine = counts.of(at[name])
@@ -196,18 +216,14 @@ class Channels:
         self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int
     ) -> dict[str, _Look]:
         """The first look at each memory of which something passes the filters."""
-        ids = [ids for ids, _ in passed.values()]
-        cosines = self.vectors.held(db, ids, asked.vectors) if len(asked.vectors) else None
-        looks = {
-            name: _Look(
-                ids,
-                distance,
-                self._seen(db, asked.query, ids),
-                None if cosines is None else cosines[i],
-                np.zeros(len(ids), np.bool_),
-            )
-            for i, (name, (ids, distance)) in enumerate(passed.items())
-        }
+        looks: dict[str, _Look] = {}
+        whole, cosines = np.empty(0, np.int64), None
+        for name, found in passed.items():
+            if len(asked.vectors) and found.of is not whole:
+                whole, cosines = found.of, self.vectors.held(db, found.of, asked.vectors)
+            mine = None if cosines is None else cosines[:, found.at]
+            seen = self._seen(db, asked.query, found.ids)
+            looks[name] = _Look(found.ids, found.distance, seen, mine, np.zeros(len(found.ids), np.bool_))
         for look in looks.values():
             self._first_look(db, asked, look, depth)
         return looks

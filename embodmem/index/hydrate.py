@@ -5,12 +5,20 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from embodmem.index.held import Held
+from embodmem.store import Store
 from embodmem.types import Recall
 
 _COLUMNS = "id, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source"
+_LABEL, _TEXT, _DATA = 3, 4, 10
+_ROW_BYTES = 600
+"""About what a row takes beside its text and its data."""
+
 _SIZES = (1, 2, 4, 8, 12, 16, 24, 32, 48, 64)
 """Lists of few numbers have one of these lengths, so that SQLite meets the same statements again."""
 
@@ -25,45 +33,80 @@ def among(numbers: Sequence[int] | Sequence[str]) -> tuple[str, list[int | str]]
     return "IN (SELECT value FROM json_each(?))", [json.dumps(numbers)]
 
 
-def hydrate(
-    db: sqlite3.Connection,
-    numbers: Sequence[int],
-    scores: Mapping[int, float],
-    why: Mapping[int, Mapping[str, float]],
-) -> list[Recall]:
-    """The records of these row ids, in this order; missing ones are left out."""
-    numbers = [int(n) for n in numbers]
-    given, values = among(numbers)
-    rows = db.execute(f"SELECT {_COLUMNS} FROM record WHERE id {given}", values).fetchall()
-    evidence = _evidence(db, given, values)
-    found = {}
-    for number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source in rows:
-        extra = {} if data == "{}" else _decode(data)[0]
-        if subkind:
-            extra["kind"] = subkind
-        if agent:
-            extra["agent"] = agent
-        if source:
-            extra["source"] = source
-        found[number] = Recall(
-            kind=kind,
-            id=f"{kind}:{number}",
-            score=scores.get(number, 0.0),
-            position=None if x is None else np.array([x, y, z]),
-            first_seen_ns=first_ns,
-            last_seen_ns=last_ns,
-            label=label,
-            text=text,
-            evidence=tuple(evidence.get(number, ())),
-            why=dict(why.get(number, ())),
-            data=extra,
-        )
-    return [found[n] for n in numbers if n in found]
+Row = tuple[Any, ...]
+"""What the table `record` holds of one, as `_COLUMNS` names it."""
 
 
-def _evidence(db: sqlite3.Connection, given: str, values: Sequence[int | str]) -> dict[int, list[str]]:
-    """Row id -> ids of what it rests on, for the records that `given` chooses."""
+class Contents:
+    """Rows of the table `record`, held until they change.
+
+    Args:
+        store: The memory's file.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._held: Held[Row] = Held(store, lambda row: len(row[_TEXT]) + len(row[_DATA]) + _ROW_BYTES)
+
+    def rows(self, db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, Row]:
+        """Row id -> row, of those that exist."""
+
+        def read(left: list[int]) -> dict[int, Row]:
+            given, values = among(left)
+            return {row[0]: row for row in db.execute(f"SELECT {_COLUMNS} FROM record WHERE id {given}", values)}
+
+        return self._held.of(numbers, read)
+
+    def texts(self, db: sqlite3.Connection, ids: NDArray[np.int64]) -> tuple[list[str], list[str]]:
+        """Labels and texts of records (N,), in their order."""
+        numbers = ids.tolist()
+        rows = self.rows(db, numbers)
+        return [rows[n][_LABEL] for n in numbers], [rows[n][_TEXT] for n in numbers]
+
+    def hydrate(
+        self,
+        db: sqlite3.Connection,
+        numbers: Sequence[int],
+        scores: Mapping[int, float],
+        why: Mapping[int, Mapping[str, float]],
+    ) -> list[Recall]:
+        """The records of these row ids, in this order; missing ones are left out."""
+        numbers = [int(n) for n in numbers]
+        rows, evidence = self.rows(db, numbers), _evidence(db, numbers)
+        return [
+            _recall(rows[n], scores.get(n, 0.0), dict(why.get(n, ())), tuple(evidence.get(n, ())))
+            for n in numbers
+            if n in rows
+        ]
+
+
+def _recall(row: Row, score: float, why: dict[str, float], evidence: tuple[str, ...]) -> Recall:
+    number, kind, subkind, label, text, first_ns, last_ns, x, y, z, data, agent, source = row
+    extra = {} if data == "{}" else _decode(data)[0]
+    if subkind:
+        extra["kind"] = subkind
+    if agent:
+        extra["agent"] = agent
+    if source:
+        extra["source"] = source
+    return Recall(
+        kind=kind,
+        id=f"{kind}:{number}",
+        score=score,
+        position=None if x is None else np.array([x, y, z]),
+        first_seen_ns=first_ns,
+        last_seen_ns=last_ns,
+        label=label,
+        text=text,
+        evidence=evidence,
+        why=why,
+        data=extra,
+    )
+
+
+def _evidence(db: sqlite3.Connection, numbers: Sequence[int]) -> dict[int, list[str]]:
+    """Row id -> ids of what it rests on."""
     found: dict[int, list[str]] = {}
+    given, values = among(numbers)
     sql = (
         "SELECT l.id, e.kind, e.id FROM record_link l JOIN record e ON e.id = l.ref "
         f"WHERE l.id {given} ORDER BY l.id, l.ref"

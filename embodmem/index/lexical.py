@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import sqlite3
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.words import Stemmer, content_words
-from embodmem.store import Store
 
 K1, B = 0.9, 0.4
 """Saturation and length normalisation of BM25, as Anserini sets them for all collections (Yang et al., SIGIR 2017)."""
@@ -23,107 +20,60 @@ LABEL_WEIGHT = 4.0
 _HELD_TEXTS, _HELD_WORDS = 16_384, 1 << 22
 """Texts, and words in all of them, that are held."""
 
-Words = NDArray[np.int32]
-"""Stems as numbers: of a text, then of a label."""
-
-
-class _Book:
-    """What was taken apart.
-
-    Attributes:
-        numbers: Stem -> its number.
-        texts: Text -> its stems.
-        records: Row id -> the stems of its text and its label, and how many of them are the label's.
-        size: Stems of all texts.
-    """
-
-    def __init__(self) -> None:
-        self.numbers: dict[str, int] = {}
-        self.texts: dict[str, Words] = {}
-        self.records: dict[int, tuple[Words, int]] = {}
-        self.size = 0
-
-    @property
-    def is_full(self) -> bool:
-        return max(len(self.texts), len(self.records)) > _HELD_TEXTS or self.size > _HELD_WORDS
-
 
 class Lexical:
-    """Scores a pool of records by the words of a query; what was taken apart is held until it changes.
+    """Scores a pool of records by the words of a query; texts that were taken apart are held.
 
     Args:
-        store: Of the records.
-        stemmer: Takes texts apart.
+        stemmer: Takes them apart; None makes one.
     """
 
-    def __init__(self, store: Store, stemmer: Stemmer) -> None:
-        self._store, self._stemmer = store, stemmer
+    def __init__(self, stemmer: Stemmer | None = None) -> None:
+        self._stemmer = stemmer or Stemmer()
         self._lock = threading.Lock()
-        self._book = _Book()
-        self._state: int | None = None
-        store.on_change.append(self._drop)
+        self._number: dict[str, int] = {}
+        self._held: dict[str, NDArray[np.int64]] = {}
+        self._words = 0
 
-    def _drop(self, state: int, touched: list[int] | None) -> None:
+    def _numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
+        """The stems of each text as numbers."""
         with self._lock:
-            if touched is None:
-                self._book.records.clear()
-            for number in touched or ():
-                self._book.records.pop(number, None)
-            self._state = state
+            if len(self._held) + len(texts) > _HELD_TEXTS or self._words > _HELD_WORDS:
+                self._held.clear()
+                self._number.clear()
+                self._words = 0
+            fresh = [text for text in dict.fromkeys(texts) if text not in self._held]
+            for text, stems in zip(fresh, self._stemmer.stems(fresh), strict=True):
+                found = [self._number.setdefault(stem, len(self._number)) for stem in stems]
+                self._held[text] = np.array(found, dtype=np.int64)
+                self._words += len(found)
+            return [self._held[text] for text in texts]
 
-    def count(self, db: sqlite3.Connection, ids: NDArray[np.int64], terms: Sequence[str]) -> Counts:
-        """How often terms (T,) occur in the records `ids` (N,), ascending."""
-        state, numbers = self._store.snapshot, ids.tolist()
-        with self._lock:
-            if state is not None and (self._state is None or state > self._state or self._store.read_only):
-                if state != self._state:  # nobody tells a reader of another process' file what changed
-                    self._book.records.clear()
-                self._state = state
-            book, is_held = self._book, state is not None and state == self._state
-            known = {n: found for n in numbers if (found := book.records.get(n))} if is_held else {}
-        left = [number for number in numbers if number not in known]
-        labels, texts = texts_of(db, left) if left else ([], [])
-        with self._lock:
-            stems = self._taken_apart(book, [*terms, *texts, *labels])
-            fresh = dict(zip(left, map(_joined, stems[len(terms) :], stems[len(terms) + len(texts) :]), strict=False))
-            if is_held and state == self._state and book is self._book:
-                book.records.update(fresh)
-            if self._book.is_full:
-                self._book = _Book()
-        known.update(fresh)
-        wanted = np.array([row[0] if len(row) else -1 for row in stems[: len(terms)]], dtype=np.int64)
-        return _counted([known[number] for number in numbers], wanted)
+    def count(self, labels: Sequence[str], texts: Sequence[str], terms: Sequence[str]) -> Counts:
+        """How often terms occur in records.
 
-    def _taken_apart(self, book: _Book, texts: Sequence[str]) -> list[Words]:
-        fresh = [text for text in dict.fromkeys(texts) if text not in book.texts]
-        for text, stems in zip(fresh, self._stemmer.stems(fresh), strict=True):
-            found = [book.numbers.setdefault(stem, len(book.numbers)) for stem in stems]
-            book.texts[text] = np.array(found, dtype=np.int32)
-            book.size += len(found)
-        return [book.texts[text] for text in texts]
-
-
-def _joined(text: Words, label: Words) -> tuple[Words, int]:
-    return (np.concatenate([text, label]), len(label)) if len(label) else (text, 0)
-
-
-def _counted(rows: Sequence[tuple[Words, int]], wanted: NDArray[np.int64]) -> Counts:
-    """How often stems (T,) occur in records (N,)."""
-    total, terms = len(rows), len(wanted)
-    labels = np.array([row[1] for row in rows], dtype=np.int64)
-    lengths = np.array([len(row[0]) for row in rows], dtype=np.int64)
-    if not total or not terms:
-        return Counts(np.zeros((total, terms)), lengths + (LABEL_WEIGHT - 1.0) * labels)
-    flat = np.concatenate([row[0] for row in rows])
-    order = np.argsort(wanted, kind="stable")
-    ascending = wanted[order].astype(np.int32)
-    place = np.minimum(np.searchsorted(ascending, flat), terms - 1)
-    hit = np.flatnonzero(ascending[place] == flat)
-    ends = np.cumsum(lengths)
-    owner = np.searchsorted(ends, hit, side="right")
-    weight = np.where(hit >= (ends - labels)[owner], LABEL_WEIGHT, 1.0)
-    frequency = np.bincount(owner * terms + order[place[hit]], weight, total * terms).reshape(total, terms)
-    return Counts(frequency, lengths + (LABEL_WEIGHT - 1.0) * labels)
+        Args:
+            labels: (N,) of the records.
+            texts: (N,) of the records.
+            terms: (T,) words.
+        """
+        total, labelled = len(texts), [i for i, label in enumerate(labels) if label]
+        found = self._numbers([*terms, *texts, *(labels[i] for i in labelled)])
+        wanted = np.array([row[0] if len(row) else -1 for row in found[: len(terms)]], dtype=np.int64)
+        rows = found[len(terms) :]
+        lengths = np.array([len(row) for row in rows], dtype=np.int64)
+        record = np.concatenate([np.arange(total), np.array(labelled, dtype=np.int64)])
+        weight = np.where(np.arange(len(rows)) < total, 1.0, LABEL_WEIGHT)
+        length = np.bincount(record, weight * lengths, total)
+        if not total or not len(terms):
+            return Counts(np.zeros((total, len(terms))), length)
+        flat = np.concatenate(rows)
+        order = np.argsort(wanted, kind="stable")
+        place = np.minimum(np.searchsorted(wanted[order], flat), len(terms) - 1)
+        hit = np.flatnonzero(wanted[order][place] == flat)
+        owner = np.searchsorted(np.cumsum(lengths), hit, side="right")
+        cell = record[owner] * len(terms) + order[place[hit]]
+        return Counts(np.bincount(cell, weight[owner], total * len(terms)).reshape(total, len(terms)), length)
 
 
 class Counts:
@@ -156,10 +106,3 @@ def terms_of(parts: Sequence[str]) -> tuple[list[str], NDArray[np.float64]]:
     found = [content_words(part) for part in parts]
     terms = list(dict.fromkeys(word for part in found for word in part))
     return terms, np.array([[float(term in part) for term in terms] for part in found]).reshape(len(parts), len(terms))
-
-
-def texts_of(db: sqlite3.Connection, ids: Sequence[int]) -> tuple[list[str], list[str]]:
-    """Labels and texts of records, in the order of their ascending ids."""
-    sql = "SELECT label, text FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id"
-    rows = db.execute(sql, (json.dumps(ids),)).fetchall()
-    return [row[0] for row in rows], [row[1] for row in rows]

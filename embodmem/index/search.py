@@ -19,9 +19,8 @@ from embodmem.index.asked import Asked
 from embodmem.index.channels import Channels
 from embodmem.index.filters import is_open, matching, row_id
 from embodmem.index.given import GivenVectors
-from embodmem.index.hydrate import hydrate
+from embodmem.index.hydrate import Contents
 from embodmem.index.late import Late, WordEncoder
-from embodmem.index.lexical import texts_of
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.ranking import fuse
@@ -76,7 +75,8 @@ class Search:
         self._held: dict[str, NDArray[np.float32]] = {}
         self._held_lock = threading.Lock()
         self.given = GivenVectors(encoder)
-        self.channels = Channels(store, self.mirror, self.given, encoder, self.encode)
+        self.contents = Contents(store)
+        self.channels = Channels(store, self.mirror, self.given, self.contents, encoder, self.encode)
         self.settings = RecallConfig()
         self._late = Late(encoder) if isinstance(encoder, WordEncoder) else None
 
@@ -123,7 +123,7 @@ class Search:
         """
         with self.store.read() as db:
             found = self.rank(query, k, {"": kinds})[""]
-            return hydrate(db, found.ids, found.scores, found.why)
+            return self.contents.hydrate(db, found.ids, found.scores, found.why)
 
     def rank(self, query: Query, k: int, groups: Mapping[str, tuple[str, ...]]) -> dict[str, Ranked]:
         """What `search` finds of each group of kinds, without the records themselves: one look at the words for all.
@@ -145,7 +145,7 @@ class Search:
             passed = self.channels.passing(db, query, groups)
             if query.text is None and query.near is None and query.around_ns is None:
                 rank = self._newest if query.embedding is None else self._by_meaning
-                return {name: rank(db, query, ids, k) for name, (ids, _) in passed.items()}
+                return {name: rank(db, query, found.ids, k) for name, found in passed.items()}
             asked = self.channels.ask(db, query)
             pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
             known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]
@@ -202,7 +202,7 @@ class Search:
     ) -> NDArray[np.float64]:
         """(N,) scores with the first `late_depth` in the order that late interaction gives them."""
         first = np.sort(np.argsort(-scores, kind="stable")[: self.settings.late_depth])
-        labels, texts = texts_of(db, pool.ids[first].tolist())
+        labels, texts = self.contents.texts(db, pool.ids[first])
         whole = [f"{a}. {b}" if a and b else a or b for a, b in zip(labels, texts, strict=True)]
         laid = [
             late.scores(
@@ -233,12 +233,12 @@ class Search:
             order = "last_ns DESC, id DESC" if newest_first else "first_ns, id"
             sql = f"SELECT id FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY {order} LIMIT ?"
             numbers = [row[0] for row in db.execute(sql, (json.dumps(ids.tolist()), limit))]
-            return hydrate(db, numbers, {}, {})
+            return self.contents.hydrate(db, numbers, {}, {})
 
     def get(self, numbers: Sequence[int]) -> list[Recall]:
         """The records of these row ids, in this order; missing ones are left out."""
         with self.store.read() as db:
-            return hydrate(db, numbers, {}, {})
+            return self.contents.hydrate(db, numbers, {}, {})
 
     def get_id(self, record_id: str) -> Recall:
         """The record of an id such as "object:12".

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,20 +68,19 @@ class Vectors:
         return dict(zip(ids[chosen].tolist(), scores[chosen].tolist(), strict=True))
 
     def held(
-        self, db: sqlite3.Connection, groups: Sequence[NDArray[np.int64]], queries: NDArray[np.float32]
-    ) -> list[NDArray[np.float32]] | None:
-        """`scores_each` of several groups of records in one pass; None where the vectors are not held as they are."""
+        self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
+    ) -> NDArray[np.float32] | None:
+        """`scores_each` of many records in one pass; None where the vectors are not held as they are."""
         with self._mirror.at(db) as rows:
             if rows is None or not rows.is_exact:
                 return None
+            at = rows.find(ids)
             cosines = products(queries, rows.column("exact"))
             cosines[:, ~rows.column("has")] = NO_VECTOR
-            found = []
-            for ids in groups:
-                at = rows.find(ids)
-                scores = cosines[:, at]
-                scores[:, at < 0] = NO_VECTOR
-                found.append(scores)
+            if len(at) == rows.n and at.min(initial=0) >= 0:  # they ascend, so these are all
+                return cosines
+            found: NDArray[np.float32] = cosines[:, at]
+            found[:, at < 0] = NO_VECTOR
             return found
 
     def scores_each(
