@@ -101,7 +101,7 @@ class Approximate:
         if made is None:
             return None
         ids, changed = made.find(query, count), made.changed()
-        return np.setdiff1d(ids, changed, assume_unique=True), changed
+        return np.setdiff1d(ids, changed, assume_unique=True) if len(changed) else ids, changed
 
     def _current(self, rows: Rows) -> _Made | None:
         if self._next is not None and self._next.index is not None:

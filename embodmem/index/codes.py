@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-import os
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.index.threads import in_parts
+
 Codes = NDArray[np.int8]
 Floats = NDArray[np.float32]
 
 FEW = 512
-"""Below so many rows, turning their codes into floats costs less than the call of a faster product."""
+"""Up to so many rows are estimated finely at once."""
 
 _SLACK = 1e-5
 """What the order of summation may change in a product of float32 vectors of unit norm."""
 
 _STRIDE = 16
 
-_THREADS = min(4, os.cpu_count() or 1)
+_ALONE = 9000
+"""Elements of a matrix whose product with a vector OpenBLAS leaves to one thread; more than 9,216 it shares."""
 
 
 def quantise(vectors: Floats) -> tuple[Codes, Floats, Floats]:
@@ -44,7 +47,7 @@ class Estimate:
     """
 
     def __init__(self, query: Floats) -> None:
-        self.query = query
+        self._query = query
 
     def rough(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:
         """Cosines (N,) and how far off each may be (N,), from products of bytes."""
@@ -52,17 +55,50 @@ class Estimate:
             return self.fine(codes, scale, error)
         import numkong
 
-        query, query_scale, query_error = quantise(self.query[None])
-        cosines = np.asarray(numkong.cdist(query, codes, "dot", threads=_THREADS)).reshape(-1).astype(np.float32)
-        cosines *= scale
-        cosines *= query_scale[0]
-        bounds = error * (1 + query_error[0])
-        bounds += np.float32(_SLACK) + query_error[0] * np.float32(1 + _SLACK)
-        return cosines, bounds
+        code, query_scale, lacking = _coded(self._query)
+        cosines, bounds = np.empty((1, len(codes)), np.float32), np.empty(len(codes), np.float32)
+        wider, slack = np.float32(1 + lacking), np.float32(_SLACK + lacking * (1 + _SLACK))
+
+        def part_of(part: slice) -> None:
+            mine = cosines[:, part]
+            numkong.cdist(code, codes[part], "dot", out=mine)
+            mine *= scale[part]
+            mine *= query_scale
+            np.multiply(error[part], wider, out=bounds[part])
+            bounds[part] += slack
+
+        in_parts(part_of, len(codes))
+        return cosines[0], bounds
 
     def fine(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:
         """As `rough`, with the query as it is: tighter, and slower for many."""
-        return (codes.astype(np.float32) @ self.query) * scale, error + np.float32(_SLACK)
+        return products(self._query[None], codes.astype(np.float32))[0] * scale, error + np.float32(_SLACK)
+
+
+def products(queries: Floats, vectors: Floats) -> Floats:
+    """(V, N) products of queries (V, dim) with vectors (N, dim).
+
+    By pieces that BLAS leaves to one thread: on a machine that is busy, waiting for a second one costs far more than it
+    saves, and what comes out does not depend on their number.
+    """
+    dim, count = vectors.shape[1], len(vectors)
+    size = max(1, _ALONE // max(dim, 1))
+    whole = count - count % size
+    made = np.empty((len(queries), count), np.float32)
+    pieces = vectors[:whole].reshape(-1, size, dim)
+    for row, query in zip(made, queries, strict=True):
+        np.matmul(pieces, query, out=row[:whole].reshape(-1, size))
+        np.matmul(vectors[whole:], query, out=row[whole:])
+    return made
+
+
+def _coded(vector: Floats) -> tuple[Codes, np.float32, float]:
+    """One vector (dim,) as a code (1, dim), with its scale and its error: |vector - scale * code|."""
+    peak = max(float(vector.max(initial=0.0)), -float(vector.min(initial=0.0)))
+    scale = np.float32((peak if peak > 0 else 1.0) / 127.0)
+    whole = np.rint(vector / scale)
+    lacking = vector - scale * whole
+    return whole.astype(np.int8)[None], scale, math.sqrt(lacking.dot(lacking))
 
 
 def contenders(cosines: Floats, bounds: Floats, depth: int, floor: float) -> NDArray[np.int64]:
@@ -71,10 +107,12 @@ def contenders(cosines: Floats, bounds: Floats, depth: int, floor: float) -> NDA
     if len(cosines) > depth:
         low = cosines - bounds  # at least `depth` rows reach the depth-th largest of these
         some = low[::_STRIDE]
-        if len(some) > depth:  # those that reach the depth-th largest of some hold the `depth` largest of all
+        if len(low) > FEW and len(some) > depth:  # what reaches the depth-th of some holds the `depth` largest of all
             low = low[low >= np.partition(some, len(some) - depth)[len(some) - depth]]
-        least = max(least, np.partition(low, len(low) - depth)[len(low) - depth])
-    return np.flatnonzero(cosines + bounds >= least)
+        low.partition(len(low) - depth)
+        least = max(least, low[len(low) - depth])
+    found: NDArray[np.int64] = (cosines + bounds >= least).nonzero()[0]
+    return found
 
 
 def best_first(scores: NDArray[Any], depth: int) -> NDArray[np.int64]:

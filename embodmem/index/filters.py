@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.index.mirror import Mirror
-from embodmem.index.rows import Group, Rows
+from embodmem.index.rows import At, Group, Rows, kept
 from embodmem.types import Query
 
 TOUCHES = "x1 >= ? AND y1 >= ? AND z1 >= ? AND x0 <= ? AND y0 <= ? AND z0 <= ?"
@@ -136,7 +136,7 @@ def matching(
             if rows is not None and at is not None:
                 ids = rows.ids_of(at)
                 if query.near is None:
-                    return ids, np.broadcast_to(np.nan, len(ids))
+                    return ids, _NO_DISTANCE[: len(ids)]
                 return _place(query, ids, rows.column("box")[at])
     condition, values = where(query, kinds, live)
     if query.near is None and query.within is None:
@@ -149,12 +149,16 @@ def matching(
     return _place(query, ids, np.array([row[1:] for row in rows_], dtype=np.float64).reshape(-1, 6))
 
 
+_NO_DISTANCE = np.broadcast_to(np.nan, 2**40)
+"""As many NaN as are asked for, in 8 bytes."""
+
+
 def _place(
     query: Query, ids: NDArray[np.int64], box: NDArray[np.float64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Those whose box (N, 6) touches `within` and is near enough, and their distances."""
     if query.within is not None:
-        keep = _touches(box, *query.within)
+        keep = _touches(box.T, *query.within)
         ids, box = ids[keep], box[keep]
     distance = np.full(len(ids), np.nan)
     if query.near is not None:
@@ -167,12 +171,12 @@ def _place(
 
 
 def _touches(box: NDArray[np.float64], lower: NDArray[np.float64], upper: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which boxes (N, 6) touch one; column by column, which costs a third of `all` over rows of three."""
-    keep: NDArray[np.bool_] = box[:, 3] >= lower[0]
-    for column, bound in ((4, lower[1]), (5, lower[2])):
-        keep &= box[:, column] >= bound
-    for column in range(3):
-        keep &= box[:, column] <= upper[column]
+    """Which boxes (6, N) touch one; axis by axis, which costs a third of `all` over rows of three."""
+    keep: NDArray[np.bool_] = box[3] >= lower[0]
+    for axis, bound in ((4, lower[1]), (5, lower[2])):
+        keep &= box[axis] >= bound
+    for axis in range(3):
+        keep &= box[axis] <= upper[axis]
     return keep
 
 
@@ -198,9 +202,10 @@ _BY_SQL = tuple(field.name for field in dataclasses.fields(Query) if field.name 
 """A query with one of the others is left to SQL."""
 
 
-def select(
-    db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, ...], live: bool
-) -> NDArray[np.int64] | None:
+_NEVER = -(2**63)
+
+
+def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, ...], live: bool) -> At | None:
     """What `where` means, over the rows in RAM.
 
     Returns:
@@ -209,23 +214,22 @@ def select(
     if any(getattr(query, name) not in (None, (), "") for name in _BY_SQL):
         return None
     begin, end = query.between_ns or (None, None)
-    passes = [_group_passes(group, query, kinds, live) for group in rows.groups]
-    if begin is not None and any(p and group[0] == "fact" for p, group in zip(passes, rows.groups, strict=True)):
+    key = (kinds, tuple(query.kinds), tuple(query.sources), query.agent, live)
+    chosen = rows.chosen(key, lambda group: _group_passes(group, query, kinds, live))
+    if begin is not None and chosen.facts:
         return None  # whether a fact still holds is not in the rows
     boxes = _boxes(query)
-    at = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, boxes)
-    if isinstance(at, slice) and begin is None and end is None and not boxes and all(passes) and not rows.gone:
-        return rows.everything()
-    keep = np.array([*passes, False])[rows.column("group")[at]]  # -1, a record that is gone, takes the last
-    if begin is not None:
-        keep &= rows.column("last")[at] >= begin
-    if end is not None:
-        keep &= rows.column("first")[at] <= end
-    found: NDArray[np.int64] = keep.nonzero()[0]
-    found = found + at.start if isinstance(at, slice) else at[found]
+    at: At = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, boxes)
+    if rows.gone or not chosen.every:
+        at = kept(at, chosen.groups[rows.column("group")[at]])  # -1, a record that is gone, takes the last
+    if begin is not None or end is not None:
+        in_time = rows.column("last")[at] >= (_NEVER if begin is None else begin)
+        if end is not None:
+            in_time &= rows.column("first")[at] <= end
+        at = kept(at, in_time)
     for lower, upper in boxes:
-        found = found[_touches(rows.column("box")[found], lower, upper)]
-    return found
+        at = kept(at, _touches(rows.column("box")[at].T, lower, upper))
+    return at
 
 
 def _group_passes(group: Group, query: Query, kinds: tuple[str, ...], live: bool) -> bool:
@@ -246,25 +250,18 @@ def _labelled(db: sqlite3.Connection, rows: Rows, labels: tuple[str, ...]) -> ND
     return at[at >= 0]
 
 
-def _in_spans(
-    rows: Rows, begin: int | None, end: int | None, boxes: list[NDArray[np.float64]]
-) -> slice | NDArray[np.int64]:
+def _in_spans(rows: Rows, begin: int | None, end: int | None, boxes: list[NDArray[np.float64]]) -> At:
     """Rows among which all are that fulfil these."""
     if begin is None and end is None and not boxes:
         return slice(0, rows.n)
     spans = rows.spans()
-    keep = np.ones(len(spans), np.bool_)
-    if begin is not None:
-        keep &= spans[:, 1] >= float(begin)
+    keep: NDArray[np.bool_] = spans[1] >= (-np.inf if begin is None else float(begin))
     if end is not None:
-        keep &= spans[:, 0] <= float(end)
+        keep &= spans[0] <= float(end)
     for lower, upper in boxes:
-        keep &= _touches(spans[:, 2:], lower, upper)
-    kept = np.flatnonzero(keep)
-    if len(kept) == len(spans):
-        return slice(0, rows.n)
-    if not len(kept) or kept[-1] - kept[0] + 1 == len(kept):
-        begin_, end_ = (kept[0], kept[-1] + 1) if len(kept) else (0, 0)
-        return slice(int(begin_) * Rows.SPAN, min(rows.n, int(end_) * Rows.SPAN))
-    at = (kept[:, None] * Rows.SPAN + np.arange(Rows.SPAN)).reshape(-1)
+        keep &= _touches(spans[2:], lower, upper)
+    found = kept(slice(0, len(keep)), keep)
+    if isinstance(found, slice):
+        return slice(found.start * Rows.SPAN, min(rows.n, found.stop * Rows.SPAN))
+    at = (found[:, None] * Rows.SPAN + np.arange(Rows.SPAN)).reshape(-1)
     return at[: np.searchsorted(at, rows.n)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -57,11 +58,30 @@ class Batch:
         return Batch(**columns)  # type: ignore[arg-type]  # each is what it was
 
 
-def dense(at: NDArray[np.int64]) -> slice | NDArray[np.int64]:
-    """Ascending rows as a slice where none between them is missing: no copy is made of what it takes."""
+At = slice | NDArray[np.int64]
+"""Rows, ascending: a slice where none between them is missing, so that no copy is made of what it takes."""
+
+
+def dense(at: NDArray[np.int64]) -> At:
+    """Ascending rows as a slice where none between them is missing."""
     if len(at) and at[-1] - at[0] + 1 == len(at):
         return slice(int(at[0]), int(at[-1]) + 1)
     return at
+
+
+def kept(at: At, keep: NDArray[np.bool_]) -> At:
+    """Those of some rows (N,) that are kept."""
+    count = int(np.count_nonzero(keep))
+    if count == len(keep):
+        return at
+    if not isinstance(at, slice):
+        return at[keep]
+    if count:
+        begin = int(keep.argmax())
+        if begin + count <= len(keep) and keep[begin : begin + count].all():
+            return slice(at.start + begin, at.start + begin + count)
+    scattered: NDArray[np.int64] = keep.nonzero()[0] + at.start
+    return scattered
 
 
 class OutOfOrder(Exception):
@@ -71,8 +91,31 @@ class OutOfOrder(Exception):
 _SPANS_AT_ONCE = 1024
 """Spans that are summed up in one go: a few megabytes."""
 
+_NOTHING: tuple[NDArray[np.int64], At] = (np.empty(0, np.int64), slice(0, 0))
+
+_MOST_CHOICES = 64
+"""Choices among the groups that are held."""
+
 _PLAIN = ("ids", "first", "last", "box", "group", "has")
 _CODED = ("codes", "scale", "error")
+
+
+class Choice:
+    """Some of the groups.
+
+    Attributes:
+        groups: (G + 1,) whether it is one of them; the last, for records that are gone, is not.
+        every: Whether all are.
+        facts: Whether one of them is of facts.
+    """
+
+    __slots__ = ("every", "facts", "groups")
+
+    def __init__(self, groups: list[Group], choose: Callable[[Group], bool]) -> None:
+        chosen = [choose(group) for group in groups]
+        self.groups: NDArray[np.bool_] = np.array([*chosen, False])
+        self.every = all(chosen)
+        self.facts = any(group[0] == "fact" for group, is_one in zip(groups, chosen, strict=True) if is_one)
 
 
 class Rows:
@@ -104,18 +147,17 @@ class Rows:
         else:
             self._hold_codes(0)
         self._dirty: set[int] = set()
-        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
-        self._spans = np.empty((0, 8))
+        self._asked = _NOTHING
+        self._spans = np.empty((8, 0))
         self._logs: list[list[NDArray[np.int64]]] = []
-        self._all: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
+        self._choices: dict[Hashable, Choice] = {}
 
     def watched_by(self, log: list[NDArray[np.int64]]) -> None:
         """Append the ids of every change to this list, and to the one that was given before."""
         self._logs = [*self._logs[-1:], log]
 
     def _changed(self, ids: NDArray[np.int64]) -> None:
-        self._asked = (np.empty(0, np.int64), np.empty(0, np.int64))
-        self._all = None
+        self._asked = _NOTHING
         for log in self._logs:
             log.append(ids)
 
@@ -141,32 +183,46 @@ class Rows:
             self.groups.append(group)
         return number
 
+    def chosen(self, key: Hashable, choose: Callable[[Group], bool]) -> Choice:
+        """Which groups are chosen.
+
+        Args:
+            key: What the choice depends on, beside the group.
+            choose: Whether a group is.
+        """
+        found = self._choices.get(key)
+        if found is None or len(found.groups) != len(self.groups) + 1:
+            if len(self._choices) >= _MOST_CHOICES:
+                self._choices.clear()
+            found = self._choices[key] = Choice(self.groups, choose)
+        return found
+
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row (N,) of each id, -1 where there is none."""
         if ids is self._asked[0]:
-            return self._asked[1]
+            at = self._asked[1]
+            return np.arange(at.start, at.stop) if isinstance(at, slice) else at
         held = self.column("ids")
         if not self.n or not len(ids):
             return np.full(len(ids), -1, np.int64)
         at = np.minimum(np.searchsorted(held, ids), self.n - 1)
         return np.where((held[at] == ids) & (self.column("group")[at] >= 0), at, -1)
 
-    def ids_of(self, at: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The ids of rows, ascending; `find` of these very ids is free until something changes."""
-        if self._all is not None and at is self._all[0]:
-            ids = self._all[1]
-        else:
-            ids = self.column("ids")[dense(at)].copy()
-            ids.flags.writeable = False
+    def rows_of(self, ids: NDArray[np.int64]) -> At:
+        """The rows of ids, ascending, of those that are held."""
+        if ids is self._asked[0]:
+            return self._asked[1]
+        at = self.find(ids)
+        return dense(at[at >= 0])
+
+    def ids_of(self, at: At) -> NDArray[np.int64]:
+        """The ids (N,) of rows, ascending, not to be written to; `rows_of` these very ids is free until something
+        changes.
+        """
+        ids = self.column("ids")[at]  # of a slice no copy: the id of a row never changes where it stands
+        ids.flags.writeable = False
         self._asked = (ids, at)
         return ids
-
-    def everything(self) -> NDArray[np.int64]:
-        """All rows, ascending, where none is gone; `ids_of` of them is free until something changes."""
-        if self._all is None:
-            self._all = (np.arange(self.n), self.column("ids").copy())
-            self._all[1].flags.writeable = False
-        return self._all[0]
 
     def reserve(self, rows: int) -> None:
         """Make room for so many rows in all."""
@@ -248,42 +304,44 @@ class Rows:
         self._dirty.update(np.unique(at // self.SPAN).tolist())
         self.gone += len(at)
         if self.gone > max(64, self.n // 2):
-            kept = np.flatnonzero(self.column("group") >= 0)
+            left = np.flatnonzero(self.column("group") >= 0)
             for name in self._names:
-                self._held[name] = self._held[name][kept].copy()
-            self.n, self.gone = len(kept), 0
+                self._held[name] = self._held[name][left]
+            self.n, self.gone = len(left), 0
             self._dirty = set(range(-(-self.n // self.SPAN)))
-            self._spans = self._spans[: len(self._dirty)]
+            self._spans = self._spans[:, : len(self._dirty)]
 
     def spans(self) -> NDArray[np.float64]:
-        """(S, 8): of each `SPAN` rows the earliest begin, the latest end (ns), the lower and the upper corner (m).
+        """(8, S): of each `SPAN` rows the earliest begin, the latest end (ns), the lower and the upper corner (m).
 
         float64 holds stamps to some 100 ns: compare them with the same rounding. Inf and -inf where no row has a place.
         """
         count = -(-self.n // self.SPAN)
         if not self._dirty:
-            return self._spans[:count]
-        if len(self._spans) < count:
-            self._spans = np.concatenate([self._spans, np.zeros((count - len(self._spans), 8))])
+            return self._spans[:, :count]
+        if self._spans.shape[1] < count:
+            grown = np.zeros((8, max(count, 2 * self._spans.shape[1])))
+            grown[:, : self._spans.shape[1]] = self._spans
+            self._spans = grown
         dirty = np.array(sorted(self._dirty), dtype=np.int64)
         for begin in range(0, len(dirty), _SPANS_AT_ONCE):
             numbers = dirty[begin : begin + _SPANS_AT_ONCE]
-            self._spans[numbers] = self._span(numbers)
+            self._spans[:, numbers] = self._span(numbers)
         self._dirty.clear()
-        return self._spans[:count]
+        return self._spans[:, :count]
 
     def _span(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(S, 8) of these spans."""
+        """(8, S) of these spans."""
         # What lies behind the last row stands for the last row once more.
         at = np.minimum(numbers[:, None] * self.SPAN + np.arange(self.SPAN), self.n - 1)
         here, box = self._held["group"][at] >= 0, self._held["box"][at]
         lower = np.where(here[..., None], box[..., :3], np.nan)
         upper = np.where(here[..., None], box[..., 3:], np.nan)
-        return np.column_stack(
+        return np.vstack(
             [
                 np.where(here, self._held["first"][at], np.inf).min(axis=1),
                 np.where(here, self._held["last"][at], -np.inf).max(axis=1),
-                np.fmin.reduce(lower, axis=1, initial=np.inf),
-                np.fmax.reduce(upper, axis=1, initial=-np.inf),
+                np.fmin.reduce(lower, axis=1, initial=np.inf).T,
+                np.fmax.reduce(upper, axis=1, initial=-np.inf).T,
             ]
         )

@@ -179,8 +179,10 @@ class Search:
             return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()}, like)
         if self.encoder is None or not len(ids):
             return Ranked([])
-        vectors = self.channels.ask(db, query).vectors
-        like = self.channels.vectors.best(db, ids, vectors[0], k, self.encoder.min_score)
+        vector = query.embedding
+        if vector is None or vector.shape != (self.encoder.dim,):
+            vector = self.channels.ask(db, query).vectors[0]  # or why it cannot be searched by
+        like = self.channels.vectors.best(db, ids, vector, k, self.encoder.min_score)
         return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()}, like)
 
     def _newest(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.bits import unpack
-from embodmem.index.codes import FEW, Estimate, best_first, contenders, quantise
+from embodmem.index.codes import FEW, Estimate, best_first, contenders, products, quantise
 from embodmem.index.hydrate import among
 from embodmem.index.mirror import Mirror
-from embodmem.index.rows import Rows, dense
+from embodmem.index.rows import At, Rows, dense, kept
 
 _CHUNK = 8192
 
@@ -21,9 +21,6 @@ _NEIGHBOURS = 32
 
 _LEAST_SHARE = 4
 """The approximate index is asked where at least one in so many records passes the filters."""
-
-_ALONE = 9000
-"""Elements of a matrix whose product with a vector OpenBLAS leaves to one thread: it shares those of 9,216 and more."""
 
 NO_VECTOR = -1.0
 """The cosine that stands for having no vector."""
@@ -60,12 +57,12 @@ class Vectors:
         with self._mirror.at(db) as rows:
             if rows is not None and not rows.is_exact:
                 near = self._near(rows, ids, query, depth, floor)
-                ids = self._contenders(rows, ids, query, depth, floor) if near is None else near
-                rows = None
-            scores = self._scores(db, rows, ids, query[None])[0]
-        chosen = np.flatnonzero(scores >= floor)
-        chosen = chosen[best_first(scores[chosen], depth)]  # of equals the lower id comes first
-        return dict(zip(ids[chosen].tolist(), scores[chosen].tolist(), strict=True))
+                ids = self._contenders(rows, rows.rows_of(ids), query, depth, floor) if near is None else near
+                scores = self._read_scores(db, ids, query)
+            else:
+                scores = self._scores(db, rows, ids, query[None])[0]
+        best = best_first(scores, depth)  # of equals the lower id comes first
+        return {i: like for i, like in zip(ids[best].tolist(), scores[best].tolist(), strict=True) if like >= floor}
 
     def held(
         self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
@@ -108,6 +105,22 @@ class Vectors:
             scores[:, np.searchsorted(ids, part)] = queries @ vectors.T
         return scores
 
+    def _read_scores(
+        self, db: sqlite3.Connection, ids: NDArray[np.int64], query: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """(N,) cosines with one query of records that are few, by the vectors in the file."""
+        numbers = ids.tolist()
+        given, values = among(numbers)
+        blobs = dict(db.execute(f"SELECT id, embedding FROM record_vector WHERE id {given}", values).fetchall())
+        if len(blobs) == len(numbers) and set(map(len, blobs.values())) == {4 * self._dim}:  # as nearly always
+            joined = b"".join([blobs[number] for number in numbers])
+            read: NDArray[np.float32] = products(query[None], np.frombuffer(joined, np.float32).reshape(-1, self._dim))[
+                0
+            ]
+            return read
+        scores: NDArray[np.float32] = self._scores(db, None, ids, query[None])[0]
+        return scores
+
     def _from_file(
         self, db: sqlite3.Connection, ids: NDArray[np.int64]
     ) -> Iterator[tuple[NDArray[np.int64], NDArray[np.float32]]]:
@@ -133,50 +146,27 @@ class Vectors:
         found = self._mirror.approximate.near(rows, quantise(query[None])[0][0], count)
         if found is None:
             return None
-        near, changed = (_those_in(part, ids) for part in found)
+        near, changed = (_those_in(part, ids) if len(part) else part for part in found)
         if len(near) + len(changed) < min(depth, len(ids)):
             return None
-        return self._contenders(rows, np.union1d(near, changed), query, depth, floor)
+        all_found = np.union1d(near, changed) if len(changed) else near
+        return self._contenders(rows, rows.rows_of(all_found), query, depth, floor)
 
     @staticmethod
-    def _contenders(
-        rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
-    ) -> NDArray[np.int64]:
-        at = rows.find(ids)
-        if len(at) and at.min() < 0:
-            at = at[at >= 0]
-        has = rows.column("has")[dense(at)]
-        if not has.all():
-            at = at[has]
-        codes, scale, error = (rows.column(name) for name in ("codes", "scale", "error"))
-        estimate, part = Estimate(query), dense(at)
-        if not isinstance(part, slice) and 3 * len(at) > rows.n:  # a pass over all of them beats a copy of many
-            cosines, bounds = (values[at] for values in estimate.rough(codes, scale, error))
+    def _contenders(rows: Rows, at: At, query: NDArray[np.float32], depth: int, floor: float) -> NDArray[np.int64]:
+        at = kept(at, rows.column("has")[at])
+        columns = [rows.column(name) for name in ("codes", "scale", "error")]
+        estimate = Estimate(query)
+        if not isinstance(at, slice) and 3 * len(at) > rows.n:  # a pass over all of them beats a copy of many
+            cosines, bounds = (values[at] for values in estimate.rough(*columns))
         else:
-            cosines, bounds = estimate.rough(codes[part], scale[part], error[part])
-        at = at[contenders(cosines, bounds, depth, floor)]
-        if len(at) > depth and len(cosines) > FEW:
-            cosines, bounds = estimate.fine(codes[at], scale[at], error[at])
-            at = at[contenders(cosines, bounds, depth, floor)]
-        found: NDArray[np.int64] = rows.column("ids")[at]
+            cosines, bounds = estimate.rough(*(column[at] for column in columns))
+        best = contenders(cosines, bounds, depth, floor)
+        best = best + at.start if isinstance(at, slice) else at[best]
+        if len(best) > depth and len(cosines) > FEW:
+            best = best[contenders(*estimate.fine(*(column[best] for column in columns)), depth, floor)]
+        found: NDArray[np.int64] = rows.column("ids")[best]
         return found
-
-
-def products(queries: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(V, N) products of queries (V, dim) with vectors (N, dim).
-
-    By pieces that BLAS leaves to one thread: on a machine that is busy, waiting for a second one costs far more than it
-    saves, and what comes out does not depend on their number.
-    """
-    dim, count = vectors.shape[1], len(vectors)
-    size = max(1, _ALONE // max(dim, 1))
-    whole = count - count % size
-    made = np.empty((len(queries), count), np.float32)
-    pieces = vectors[:whole].reshape(-1, size, dim)
-    for row, query in zip(made, queries, strict=True):
-        np.matmul(pieces, query, out=row[:whole].reshape(-1, size))
-        np.matmul(vectors[whole:], query, out=row[whole:])
-    return made
 
 
 def _those_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:

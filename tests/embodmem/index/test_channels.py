@@ -15,10 +15,10 @@ from embodmem.config_recall import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Record, Records
 from embodmem.index.asked import alike, best, words_of
+from embodmem.index.codes import products
 from embodmem.index.links import names_in
 from embodmem.index.mirror import FOLLOW_FROM
 from embodmem.index.postings import Postings, presence
-from embodmem.index.vectors import products
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
 from embodmem.types import Query
