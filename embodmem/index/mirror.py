@@ -12,7 +12,7 @@ import numpy as np
 from embodmem.errors import StoreError
 from embodmem.index.approximate import Approximate
 from embodmem.index.blocks import BLOCK_BITS, pack, read_rows, unpack
-from embodmem.index.rows import EXACT_ROWS, Batch, Group, OutOfOrder, Rows
+from embodmem.index.rows import Batch, Group, OutOfOrder, Rows, exact_rows
 from embodmem.store import Store
 
 LONGEST_LOG = 100_000
@@ -124,7 +124,7 @@ class Mirror:
 
     def _load(self, db: sqlite3.Connection) -> None:
         count, last = db.execute("SELECT count(*), ifnull(max(id), -1) FROM record").fetchone()
-        rows = self._rows = Rows(self._dim, exact=count <= EXACT_ROWS)
+        rows = self._rows = Rows(self._dim, exact=count <= exact_rows(self._dim))
         rows.reserve(count)
         begin = 0
         if not rows.is_exact:
@@ -153,7 +153,7 @@ class Mirror:
         """Before a commit: seal the blocks that were filled, once the memory is a large one."""
         last = db.execute("SELECT ifnull(max(id), 0) FROM record").fetchone()[0]
         full = (last + 1) >> BLOCK_BITS
-        if last < EXACT_ROWS or self._dim == 0:
+        if last < exact_rows(self._dim) or self._dim == 0:
             return
         fresh, self._fresh = self._fresh, None
         if fresh is not None and fresh[0] != db.total_changes:
@@ -175,7 +175,7 @@ class Mirror:
             count, last = db.execute("SELECT count(*), ifnull(max(id), 0) FROM record").fetchone()
             sealed = {row[0] for row in db.execute("SELECT number FROM record_block")}
         open_blocks = [number for number in range((last + 1) >> BLOCK_BITS) if number not in sealed]
-        if count <= EXACT_ROWS or not open_blocks:
+        if count <= exact_rows(self._dim) or not open_blocks:
             return
         with self._store.transaction() as db:
             self._seal(db, open_blocks)

@@ -11,8 +11,14 @@ from numpy.typing import NDArray
 
 from embodmem.index.codes import quantise
 
-EXACT_ROWS = 16_384
-"""Up to so many records, vectors are held as they are; beyond, as bytes."""
+EXACT_NUMBERS = 16_384 * 384
+"""Up to so many numbers (25 MB), vectors are held as they are; beyond, as bytes."""
+
+
+def exact_rows(dim: int) -> int:
+    """Up to how many records their vectors (dim,) are held as they are."""
+    return EXACT_NUMBERS // max(dim, 1)
+
 
 Group = tuple[str, str, str, str, bool]
 """Kind, subkind, agent, source, live: what many records have in common."""
@@ -123,7 +129,7 @@ class Rows:
 
     Args:
         dim: Length of a vector; 0 without an encoder.
-        exact: Hold the vectors as they are, until there are more than `EXACT_ROWS` records.
+        exact: Hold the vectors as they are, until there are more than `exact_rows` records.
     """
 
     SPAN: ClassVar[int] = 64
@@ -278,7 +284,7 @@ class Rows:
         self._limit_exact()
 
     def _limit_exact(self) -> None:
-        if self.is_exact and self.n > EXACT_ROWS:
+        if self.is_exact and self.n > exact_rows(self.dim):
             self._code()
 
     def _code(self) -> None:

@@ -24,8 +24,7 @@ N = 3000
 @pytest.fixture
 def both(path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Records, np.ndarray]]:
     """Records that are searched by an index, and their vectors; `exact` searches them without it."""
-    for module in ("mirror", "rows"):
-        monkeypatch.setattr(f"embodmem.index.{module}.EXACT_ROWS", 500)
+    monkeypatch.setattr("embodmem.index.rows.EXACT_NUMBERS", 500 * Encoder.dim)
     records, vectors = Records(Store(path), Encoder()), clustered(np.random.default_rng(1), N)
     records.add_many([event(i) for i in range(N)], vectors)
     records.mirror.approximate.above = 1000

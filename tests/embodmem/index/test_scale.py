@@ -61,8 +61,7 @@ def event(i: int) -> Record:
 @pytest.fixture
 def small_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything that large memories do, from 500 records on."""
-    for module in ("mirror", "rows"):
-        monkeypatch.setattr(f"embodmem.index.{module}.EXACT_ROWS", 500)
+    monkeypatch.setattr("embodmem.index.rows.EXACT_NUMBERS", 500 * Encoder.dim)
     monkeypatch.setattr(Rows, "SPAN", 16)
     for module in ("codes", "vectors"):
         monkeypatch.setattr(f"embodmem.index.{module}.FEW", 100)
