@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from embodmem.errors import InvalidInput
 from embodmem.guard import Guard
+from embodmem.guard.order import placed, said_in
 from embodmem.index import RecordMemory, Records, fuse
 from embodmem.index.choose import spread
 from embodmem.index.enough import FIRST, is_enough, missing, next_question, support
-from embodmem.index.hydrate import among
+from embodmem.index.hydrate import Said, among
 from embodmem.index.memory import as_query
 from embodmem.index.rerank import Reranker, reranked
 from embodmem.index.search import Ranked
@@ -30,7 +31,7 @@ class Fused:
         self.surfaces: list[Recall] = []
         self._rankings: dict[str, Sequence[int | str]] = {}
         self._weights: dict[str, float] = {}
-        self._why: list[tuple[str, Mapping[int, Mapping[str, float]], Mapping[int, list[int]] | None]] = []
+        self._reasons: list[tuple[str, Ranked, Mapping[int, list[int]] | None]] = []
 
     def add(self, ranked: Mapping[str, Ranked], stands_for: Mapping[int, int], hop: str, weight: float) -> None:
         """Take in what the memories answered to a question, which counts `weight`.
@@ -44,14 +45,14 @@ class Fused:
         for name, found in ranked.items():
             ids = found.ids if name != "working" else [number for number in found.ids if number not in stands_for]
             self._rankings[f"{hop}{name}"], self._weights[f"{hop}{name}"] = ids, weight
-            if found.why:
-                self._why.append((f"{hop}{name}", found.why, None))
+            if found.ids:
+                self._reasons.append((f"{hop}{name}", found, None))
             self.is_empty = self.is_empty and not found.ids
         lines: dict[int, list[int]] = {}
         for line, record in stands_for.items():
             lines.setdefault(record, []).append(line)
         if lines:
-            self._why.append((f"{hop}working", ranked["working"].why, lines))
+            self._reasons.append((f"{hop}working", ranked["working"], lines))
 
     def add_surfaces(self, found: list[Recall]) -> None:
         """Take in what the map answered."""
@@ -62,13 +63,17 @@ class Fused:
         """Answer -> score, best first."""
         return fuse(self._rankings, self._weights)
 
-    def why(self, number: int) -> dict[str, float]:
-        """Memory and channel ("episodic.words") -> score, of one record; a line that stands for it says why, too."""
-        made: dict[str, float] = {}
-        for name, why, lines in self._why:
-            for key in (number,) if lines is None else lines.get(number, ()):
-                for channel, score in why.get(key, {}).items():
-                    made[f"{name}.{channel}"] = score
+    def whys(self, numbers: Sequence[int]) -> list[dict[str, float]]:
+        """Memory and channel ("episodic.words") -> score, of some records; a line that stands for one says why, too."""
+        made: list[dict[str, float]] = [{} for _ in numbers]
+        for name, found, lines in self._reasons:
+            place = {number: at for at, number in enumerate(found.ids)}
+            keys = ((into, n) for into, n in zip(made, numbers, strict=True))
+            if lines is not None:
+                keys = ((into, line) for into, n in keys for line in lines.get(n, ()))
+            there = [(into, place[key]) for into, key in keys if key in place]
+            for (into, _), why in zip(there, found.reasons([at for _, at in there]) if there else (), strict=True):
+                into.update((f"{name}.{channel}", score) for channel, score in why.items())
         return made
 
 
@@ -97,26 +102,54 @@ class Recaller:
         with self._records.store.read() as db:  # one snapshot for all, whatever is written meanwhile
             fused = Fused()
             first = self._ask(db, query, k, fused)
-            known = support(first)
-            is_asked = bool(query.text) or query.embedding is not None
-            if is_asked and not fused.is_empty and known < how.not_known_below:
-                return [], f"the best answer has {known:.2f} for it (recall.not_known_below {how.not_known_below})"
+            if (query.text or query.embedding is not None) and how.not_known_below and not fused.is_empty:
+                known = support(first)
+                if known < how.not_known_below:
+                    return [], f"the best answer has {known:.2f} for it (recall.not_known_below {how.not_known_below})"
             if query.text and how.max_hops:
                 self._hop(db, query, k, first, fused)
             scores = fused.scores()
             best = list(scores)[: max(4 * k, _PER_MEMORY)]
-            numbers = [key for key in best if isinstance(key, int)]
-            why = {number: fused.why(number) for number in numbers}
-            records = self._records.contents.hydrate(db, numbers, {number: scores[number] for number in numbers}, why)
+            if reranker is not None or query.min_gap_s or query.diversity:
+                items = self._read(db, best, fused, scores)
+                if reranker is not None and query.text:
+                    items = reranked(items, query.text, reranker, how.rerank_depth)
+                answers = spread(self._guard.order(items, query), query, k)
+            else:
+                answers = self._first(db, query, k, best, fused, scores)
+        return answers, "" if answers else "nothing matches"
+
+    def _read(
+        self, db: sqlite3.Connection, keys: Sequence[int | str], fused: Fused, scores: Mapping[int | str, float]
+    ) -> list[Recall]:
+        """Answers as they are given: records, and surfaces of the map."""
+        numbers = [key for key in keys if isinstance(key, int)]
+        records = self._records.contents.hydrate(db, numbers, [scores[n] for n in numbers], fused.whys(numbers))
         found: dict[int | str, Recall] = dict(zip(numbers, records, strict=True))
         for item in fused.surfaces:
-            why_there = {f"spatial.{name}": x for name, x in item.why.items()}
-            found[item.id] = replace(item, score=scores[item.id], why=why_there)
-        items = [found[key] for key in best]
-        if reranker is not None and query.text:
-            items = reranked(items, query.text, reranker, how.rerank_depth)
-        answers = spread(self._guard.order(items, query), query, k)
-        return answers, "" if answers else "nothing matches"
+            why = {f"spatial.{name}": x for name, x in item.why.items()}
+            found[item.id] = replace(item, score=scores[item.id], why=why)
+        return [found[key] for key in keys]
+
+    def _first(
+        self,
+        db: sqlite3.Connection,
+        query: Query,
+        k: int,
+        best: Sequence[int | str],
+        fused: Fused,
+        scores: Mapping[int | str, float],
+    ) -> list[Recall]:
+        """The k first in the order of the guard: only these are made, the others are known by their rows."""
+        if not self._guard.orders(query):
+            return self._read(db, best[:k], fused, scores)
+        records = [key for key in best if isinstance(key, int)]
+        said = dict[int | str, Said](zip(records, self._records.contents.said(db, records), strict=True))
+        said.update((item.id, said_in(item)) for item in fused.surfaces)
+        order = self._guard.places([said[key] for key in best], query)
+        items = self._read(db, [best[place.at] for place in order[:k]], fused, scores)
+        ids = [key if isinstance(key, str) else f"{said[key].kind}:{key}" for key in best]
+        return placed(items, order, ids)
 
     def _ask(
         self, db: sqlite3.Connection, query: Query, k: int, fused: Fused, hop: str = "", weight: float = 1.0

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from embodmem.checks import check_stamp
 from embodmem.config import GuardConfig
 from embodmem.errors import InvalidInput
-from embodmem.guard.order import guarded, is_alike, stems
+from embodmem.guard.order import Place, guarded, is_alike, places, stems
 from embodmem.guard.seen import Doubt, Sightings, without
 from embodmem.guard.sensed import Plausibility
 from embodmem.guard.trust import Trust
 from embodmem.index import Record, Records
 from embodmem.index.filters import row_id
+from embodmem.index.hydrate import Said
 from embodmem.spatial.memory import SpatialMemory
 from embodmem.spatial.scene.memory import SceneMemory
 from embodmem.types import Event, Percept, Query, Recall
@@ -124,9 +125,17 @@ class Guard:
 
     def order(self, items: Sequence[Recall], query: Query) -> list[Recall]:
         """Answers in the order in which they may be given, see `guarded`; a list by filters alone stays as it is."""
-        if not self.config.enabled or (query.text is None and query.embedding is None):
+        if not self.orders(query):
             return list(items)
         return guarded(items, query.text or "", self.config, cache(self.trust.is_proven))
+
+    def orders(self, query: Query) -> bool:
+        """Whether it has a say in the order of the answers to a query."""
+        return self.config.enabled and (query.text is not None or query.embedding is not None)
+
+    def places(self, said: Sequence[Said], query: Query) -> list[Place]:
+        """The order of answers that are not made yet, see `order.places`, where it has a say."""
+        return places(said, query.text or "", self.config, cache(self.trust.is_proven))
 
     def keep_apart(self, number: int, stamp_ns: int, reason: str) -> None:
         """Put a record into quarantine."""

@@ -12,10 +12,12 @@ Ranking by likeness alone is won by whoever copies the question. Three rules sta
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
+from typing import Any
 
 from embodmem.config import GuardConfig
+from embodmem.index.hydrate import Said
 from embodmem.index.words import content_words
 from embodmem.types import Recall
 
@@ -48,6 +50,26 @@ def is_echo(said: frozenset[str], asked: frozenset[str], config: GuardConfig) ->
     return len(said) >= config.echo_words and len(said - asked) <= config.echo_new * len(said)
 
 
+@dataclass(slots=True)
+class Place:
+    """An answer in the order in which it may be given.
+
+    Attributes:
+        at: Where it stood.
+        why: Marks of what moved it.
+        copies: Where others stood that say the same.
+    """
+
+    at: int
+    why: dict[str, float] = field(default_factory=dict)
+    copies: list[int] = field(default_factory=list)
+
+
+def said_in(item: Recall) -> Said:
+    """What the order of an answer hangs on."""
+    return Said(item.kind, str(item.data.get("kind", "")), str(item.data.get("source", "")), item.text)
+
+
 def guarded(
     items: Sequence[Recall], question: str, config: GuardConfig, is_proven: Callable[[str], bool]
 ) -> list[Recall]:
@@ -63,79 +85,88 @@ def guarded(
         The same answers, best first, without copies: those are named in `data["copies"]`. `why["guard.echo"]` and
         `why["guard.unproven"]` mark what was moved back.
     """
-    asked, said = stems(question), {item.id: stems(item.text) for item in items if _is_claim(item, config)}
-    groups: dict[tuple[bool, bool], list[Recall]] = {}
-    for item in items:
-        echo = bool(asked) and item.id in said and is_echo(said[item.id], asked, config)
-        group = groups.setdefault((is_proven(_source(item)), echo), [])
-        group.append(_marked(item, "guard.echo") if echo else item)
-    by_rank = {item.id: rank for rank, item in enumerate(items)}
-    kept = [item for group in _groups(groups.get((False, False), ()), config) for item in _vouched(group, config)]
-    others = [item for item in kept if not _is_vouched(item)]
-    trusted = [*groups.get((True, False), ()), *(item for item in kept if _is_vouched(item))]
-    trusted.sort(key=lambda item: by_rank[item.id])
-    repeated, more = _capped(groups.get((True, True), ()), config.max_per_source)
+    order = places([said_in(item) for item in items], question, config, is_proven)
+    return placed([items[place.at] for place in order], order, [item.id for item in items])
+
+
+def placed(items: Sequence[Recall], order: Sequence[Place], ids: Sequence[str]) -> list[Recall]:
+    """Answers in their order, with what moved them and a score that is none above the one before it.
+
+    Args:
+        items: The first of them, in their order.
+        order: Of these and those that follow.
+        ids: Of all, as they stood.
+    """
+    done: list[Recall] = []
+    for item, place in zip(items, order, strict=False):
+        changed: dict[str, Any] = {}
+        if place.why:
+            changed["why"] = {**item.why, **place.why}
+        if place.copies:
+            changed["data"] = {**item.data, "copies": [ids[at] for at in place.copies]}
+        if done and item.score > done[-1].score:
+            changed["score"] = done[-1].score
+        done.append(replace(item, **changed) if changed else item)
+    return done
+
+
+def places(said: Sequence[Said], question: str, config: GuardConfig, is_proven: Callable[[str], bool]) -> list[Place]:
+    """As `guarded`, of what the order hangs on alone."""
+    asked = stems(question)
+    groups: dict[tuple[bool, bool], list[Place]] = {}
+    for at, one in enumerate(said):
+        is_claim = one.kind == "event" and one.subkind in config.claims
+        echo = bool(asked) and is_claim and is_echo(stems(one.text), asked, config)
+        group = groups.setdefault((is_proven(one.source), echo), [])
+        group.append(Place(at, {"guard.echo": 1.0} if echo else {}))
+    kept = [_vouched(group, said, config) for group in _groups(groups.get((False, False), ()), said, config)]
+    others = [place for place in kept if not _is_vouched(place)]
+    trusted = [*groups.get((True, False), ()), *(place for place in kept if _is_vouched(place))]
+    trusted.sort(key=_rank)
+    repeated, more = _capped(groups.get((True, True), ()), said, config.max_per_source)
     if trusted or repeated:  # where nobody is proven, all may answer
-        others, _ = _capped(others, config.max_per_source)
+        others, _ = _capped(others, said, config.max_per_source)
     first = trusted[:1] or repeated[:1]
-    rest = [item for item in (*trusted, *repeated, *others) if item is not first[0]] if first else others
-    return _falling([*first, *sorted(rest, key=lambda i: by_rank[i.id]), *more, *groups.get((False, True), ())])
+    rest = [place for place in (*trusted, *repeated, *others) if place is not first[0]] if first else others
+    return [*first, *sorted(rest, key=_rank), *more, *groups.get((False, True), ())]
 
 
-def _source(item: Recall) -> str:
-    return str(item.data.get("source", ""))
+def _rank(place: Place) -> int:
+    return place.at
 
 
-def _is_claim(item: Recall, config: GuardConfig) -> bool:
-    return item.kind == "event" and item.data.get("kind") in config.claims
+def _is_vouched(place: Place) -> bool:
+    return "guard.quorum" in place.why
 
 
-def _marked(item: Recall, reason: str) -> Recall:
-    return replace(item, why={**item.why, reason: 1.0})
-
-
-def _is_vouched(item: Recall) -> bool:
-    return "guard.quorum" in item.why
-
-
-def _groups(items: Iterable[Recall], config: GuardConfig) -> list[list[Recall]]:
+def _groups(among: Iterable[Place], said: Sequence[Said], config: GuardConfig) -> list[list[Place]]:
     """Answers that say the same, together; in order of the best of each."""
-    groups: list[tuple[frozenset[str], list[Recall]]] = []
-    for item in items:
-        words = stems(item.text)
+    groups: list[tuple[frozenset[str], list[Place]]] = []
+    for place in among:
+        words = stems(said[place.at].text)
         same = next((group for first, group in groups if is_alike(words, first, config.alike)), None)
         if same is None:
-            groups.append((words, [item]))
+            groups.append((words, [place]))
         else:
-            same.append(item)
+            same.append(place)
     return [group for _, group in groups]
 
 
-def _vouched(group: list[Recall], config: GuardConfig) -> list[Recall]:
+def _vouched(group: list[Place], said: Sequence[Said], config: GuardConfig) -> Place:
     """One answer for all that say the same, and whether enough independent sources do."""
     first, *copies = group
-    sources = {_source(item) for item in group}
-    if copies:
-        first = replace(first, data={**first.data, "copies": [item.id for item in copies]})
-    if len(sources) >= config.quorum:
-        return [replace(first, why={**first.why, "guard.quorum": float(len(sources))})]
-    return [_marked(first, "guard.unproven")]
+    sources = {said[place.at].source for place in group}
+    first.copies = [place.at for place in copies]
+    first.why = {"guard.quorum": float(len(sources))} if len(sources) >= config.quorum else {"guard.unproven": 1.0}
+    return first
 
 
-def _capped(items: Iterable[Recall], most: int) -> tuple[list[Recall], list[Recall]]:
+def _capped(among: Iterable[Place], said: Sequence[Said], most: int) -> tuple[list[Place], list[Place]]:
     """At most so many of each source, and what is over."""
     count: dict[str, int] = {}
-    kept, over = list[Recall](), list[Recall]()
-    for item in items:
-        count[_source(item)] = count.get(_source(item), 0) + 1
-        (kept if count[_source(item)] <= most else over).append(item)
+    kept, over = list[Place](), list[Place]()
+    for place in among:
+        source = said[place.at].source
+        count[source] = count.get(source, 0) + 1
+        (kept if count[source] <= most else over).append(place)
     return kept, over
-
-
-def _falling(items: list[Recall]) -> list[Recall]:
-    """Scores that say the order: none above the one before it."""
-    done: list[Recall] = []
-    for item in items:
-        score = min(item.score, done[-1].score) if done else item.score
-        done.append(item if score == item.score else replace(item, score=score))
-    return done

@@ -35,7 +35,7 @@ def is_enough(answers: Mapping[str, Ranked], margin: float) -> bool:
 def support(answers: Mapping[str, Ranked]) -> float:
     """0..1: the most that any answer has for it, the cosine or the part of the question's words that it holds."""
     # A cosine may be below 0, which is nothing.
-    return max((0.0, *(value for found in answers.values() for value in found.support.values())))
+    return max((0.0, *(found.support() for found in answers.values())))
 
 
 def next_question(db: sqlite3.Connection, text: str, first: Sequence[int], left: Sequence[str]) -> str:

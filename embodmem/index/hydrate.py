@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from itertools import repeat
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,6 +38,22 @@ Row = tuple[Any, ...]
 """What the table `record` holds of one, as `_COLUMNS` names it."""
 
 
+class Said(NamedTuple):
+    """What a record says, and who says it.
+
+    Attributes:
+        kind: Of the record.
+        subkind: An event's own kind.
+        source: Who says so.
+        text: What.
+    """
+
+    kind: str
+    subkind: str
+    source: str
+    text: str
+
+
 class Contents:
     """Rows of the table `record`, held until they change.
 
@@ -62,21 +79,31 @@ class Contents:
         rows = self.rows(db, numbers)
         return [rows[n][_LABEL] for n in numbers], [rows[n][_TEXT] for n in numbers]
 
+    def said(self, db: sqlite3.Connection, numbers: Sequence[int]) -> list[Said]:
+        """What records that exist say, in this order: `hydrate` without all else."""
+        rows = self.rows(db, numbers)
+        return [_said(rows[n]) for n in numbers]
+
     def hydrate(
         self,
         db: sqlite3.Connection,
         numbers: Sequence[int],
-        scores: Mapping[int, float],
-        why: Mapping[int, Mapping[str, float]],
+        scores: Sequence[float] | None = None,
+        whys: Sequence[dict[str, float]] | None = None,
     ) -> list[Recall]:
-        """The records of these row ids, in this order; missing ones are left out."""
+        """The records of these row ids, in this order, with their scores and reasons; missing ones are left out."""
         numbers = [int(n) for n in numbers]
         rows, evidence = self.rows(db, numbers), _evidence(db, numbers)
-        return [
-            _recall(rows[n], scores.get(n, 0.0), dict(why.get(n, ())), tuple(evidence.get(n, ())))
-            for n in numbers
-            if n in rows
-        ]
+        given = zip(numbers, scores or repeat(0.0), whys or ({} for _ in numbers))  # noqa: B905  # repeat has no end
+        return [_recall(rows[n], score, why, tuple(evidence.get(n, ()))) for n, score, why in given if n in rows]
+
+
+def _said(row: Row) -> Said:
+    _, kind, subkind, _, text, *_, data, _, source = row
+    if (not subkind and '"kind"' in data) or (not source and '"source"' in data):  # not in the columns
+        extra = _decode(data)[0]
+        subkind, source = subkind or str(extra.get("kind", "")), source or str(extra.get("source", ""))
+    return Said(kind, subkind, source, text)
 
 
 def _recall(row: Row, score: float, why: dict[str, float], evidence: tuple[str, ...]) -> Recall:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import sqlite3
 import threading
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -42,21 +42,28 @@ class Ranked:
 
     Attributes:
         ids: Row ids, best first.
-        scores: Row id -> score.
-        why: Row id -> channel -> score.
-        support: Row id -> 0..1, what it has for it, for a query by words or by a vector.
+        scores: Of each.
+        reasons: Where some stand among them -> for each of these channel -> score.
+        support: 0..1, the most that one of them has for it, for a query by words or by a vector; below 0 is nothing.
         lead: By what part of its score the first is ahead of the second.
         asked: Words of the query that some record holds.
         held: Those that one of the first three holds.
     """
 
     ids: list[int]
-    scores: Mapping[int, float] = field(default_factory=dict)
-    why: Mapping[int, Mapping[str, float]] = field(default_factory=dict)
-    support: Mapping[int, float] = field(default_factory=dict)
+    scores: Sequence[float] = ()
+    reasons: Callable[[Sequence[int]], list[dict[str, float]]] = lambda places: [{} for _ in places]
+    support: Callable[[], float] = float
     lead: float = 0.0
     asked: Sequence[str] = ()
     held: Sequence[str] = ()
+
+    @classmethod
+    def alone(cls, channel: str, ids: list[int], scores: list[float]) -> Ranked:
+        """What one channel says."""
+        return cls(
+            ids, scores, lambda places: [{channel: scores[at]} for at in places], lambda: max(scores, default=0.0)
+        )
 
 
 class Search:
@@ -123,7 +130,7 @@ class Search:
         """
         with self.store.read() as db:
             found = self.rank(query, k, {"": kinds})[""]
-            return self.contents.hydrate(db, found.ids, found.scores, found.why)
+            return self.contents.hydrate(db, found.ids, found.scores, found.reasons(range(len(found.ids))))
 
     def rank(self, query: Query, k: int, groups: Mapping[str, tuple[str, ...]]) -> dict[str, Ranked]:
         """What `search` finds of each group of kinds, without the records themselves: one look at the words for all.
@@ -159,12 +166,11 @@ class Search:
         if asked.parts and self._late is not None and self._needs_late(scores):
             scores = self._ranked_late(db, self._late, asked, pool, scores)
         best = np.argsort(-scores, kind="stable")[:k]
-        numbers = pool.ids[best].tolist()
         return Ranked(
-            numbers,
-            dict(zip(numbers, scores[best].tolist(), strict=True)),
-            dict(zip(numbers, pool.whys(best, self.channels.floor), strict=True)),
-            dict(zip(numbers, pool.support(best).tolist(), strict=True)),
+            pool.ids[best].tolist(),
+            scores[best].tolist(),
+            lambda places: pool.whys(best[list(places)], self.channels.floor),
+            lambda: float(pool.support(best).max(initial=0.0)),
             _lead(scores[best[:2]]),
             known,
             [] if pool.holds is None else [asked.terms[t] for t in np.flatnonzero(pool.holds[best[:3]].any(axis=0))],
@@ -175,22 +181,22 @@ class Search:
         if query.embedding is not None and not self.given.is_own(query.embedding_model):
             seen = self.given.scores(db, ids, query.embedding, query.embedding_model)
             at = np.argsort(-seen, kind="stable")[: min(k, int((seen > NO_VECTOR).sum()))]
-            like = dict(zip(ids[at].tolist(), seen[at].tolist(), strict=True))
-            return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()}, like)
+            return Ranked.alone("meaning", ids[at].tolist(), seen[at].tolist())
         if self.encoder is None or not len(ids):
             return Ranked([])
         vector = query.embedding
         if vector is None or vector.shape != (self.encoder.dim,):
             vector = self.channels.ask(db, query).vectors[0]  # or why it cannot be searched by
         like = self.channels.vectors.best(db, ids, vector, k, self.encoder.min_score)
-        return Ranked(list(like), like, {number: {"meaning": score} for number, score in like.items()}, like)
+        return Ranked.alone("meaning", list(like), list(like.values()))
 
     def _newest(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:
         newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)
         order = np.argsort(-newest, kind="stable")[:k]
         numbers = ids[order].tolist()
-        why = {n: {"recent": float(newest[i])} for n, i in zip(numbers, order, strict=True)}
-        return Ranked(numbers, fuse({"recent": numbers}), why)
+        stamps = newest[order].tolist()
+        scores = list(fuse({"recent": numbers}).values())
+        return Ranked(numbers, scores, lambda places: [{"recent": float(stamps[at])} for at in places])
 
     def _needs_late(self, scores: NDArray[np.float64]) -> bool:
         """Cheap first: word by word only when asked for, or when the first answer is not clearly ahead (D-Mem)."""
@@ -235,12 +241,12 @@ class Search:
             order = "last_ns DESC, id DESC" if newest_first else "first_ns, id"
             sql = f"SELECT id FROM record WHERE id IN (SELECT value FROM json_each(?)) ORDER BY {order} LIMIT ?"
             numbers = [row[0] for row in db.execute(sql, (json.dumps(ids.tolist()), limit))]
-            return self.contents.hydrate(db, numbers, {}, {})
+            return self.contents.hydrate(db, numbers)
 
     def get(self, numbers: Sequence[int]) -> list[Recall]:
         """The records of these row ids, in this order; missing ones are left out."""
         with self.store.read() as db:
-            return self.contents.hydrate(db, numbers, {}, {})
+            return self.contents.hydrate(db, numbers)
 
     def get_id(self, record_id: str) -> Recall:
         """The record of an id such as "object:12".

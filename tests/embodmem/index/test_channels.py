@@ -105,9 +105,9 @@ def test_several_memories_at_once_answer_as_each_alone(records: Records, query: 
     for name, kinds_of in groups.items():
         alone = records.search(query, 7, kinds_of)
         assert together[name].ids == [int(item.id.split(":")[1]) for item in alone]
-        assert_allclose([together[name].scores[n] for n in together[name].ids], [item.score for item in alone])
-        for number, item in zip(together[name].ids, alone, strict=True):
-            assert together[name].why[number] == pytest.approx(dict(item.why))
+        assert_allclose(together[name].scores, [item.score for item in alone])
+        for why, item in zip(together[name].reasons(range(len(alone))), alone, strict=True):
+            assert why == pytest.approx(dict(item.why))
 
 
 def texts(records: Records, query: Query, k: int = 10) -> list[str]:
