@@ -67,15 +67,3 @@ def best(scores: NDArray[np.float64], depth: int) -> NDArray[np.int64]:
     above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
     chosen: NDArray[np.int64] = there[np.concatenate([above, equal[len(equal) - (depth - len(above)) :]])]
     return chosen
-
-
-def alike(cosines: NDArray[np.float32], depth: int, floor: float) -> NDArray[np.int64]:
-    """Where the `depth` largest cosines of `floor` or more stand, in no order; among equals the first ones."""
-    there = np.flatnonzero(cosines >= floor)
-    if len(there) <= depth:
-        return there
-    values = cosines[there]
-    least = np.partition(values, len(values) - depth)[len(values) - depth]
-    above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
-    chosen: NDArray[np.int64] = there[np.concatenate([above, equal[: depth - len(above)]])]
-    return chosen

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.config_recall import RecallConfig
 from embodmem.errors import InvalidInput
-from embodmem.index.asked import Asked, alike, best, words_of
+from embodmem.index.asked import Asked, best, words_of
 from embodmem.index.context import Times, stretches
-from embodmem.index.filters import matching
+from embodmem.index.filters import is_by_group, matching
 from embodmem.index.given import GivenVectors
 from embodmem.index.hydrate import Contents
 from embodmem.index.lexical import Lexical
@@ -22,7 +22,8 @@ from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.postings import Postings, presence, rarities
 from embodmem.index.request import request_weights
-from embodmem.index.vectors import NO_VECTOR, Vectors
+from embodmem.index.rows import At, Rows
+from embodmem.index.vectors import NO_VECTOR, Likes, Vectors
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
 from embodmem.types import Encoder, Query
@@ -36,42 +37,48 @@ MOST_BEARERS = 200
 
 @dataclass(frozen=True, slots=True)
 class Passed:
-    """What passes the filters, of one group of kinds.
+    """What passes the filters, of groups of kinds that share none.
 
     Attributes:
-        ids: (N,) row ids, ascending.
+        ids: (N,) row ids, ascending, of all groups.
         distance: (N,) metres from the point of the query, NaN without a place; None where it has no point.
-        of: (M,) row ids, ascending, of all groups that were looked for together.
-        at: (N,) where in those its own stand.
+        names: Of the groups.
+        parts: Where in `ids` those of each group stand.
+        group: (N,) which group each is of; None where there is only one.
     """
 
     ids: NDArray[np.int64]
     distance: NDArray[np.float64] | None
-    of: NDArray[np.int64]
-    at: NDArray[np.int64] | slice
+    names: tuple[str, ...]
+    parts: tuple[At, ...]
+    group: NDArray[np.int8] | None
 
+    @classmethod
+    def of(
+        cls,
+        ids: NDArray[np.int64],
+        distance: NDArray[np.float64] | None,
+        names: tuple[str, ...],
+        group: NDArray[np.int8] | None,
+    ) -> Passed:
+        """Of ids and their groups."""
+        if group is None:
+            return cls(ids, distance, names, (slice(None),), None)
+        parts = tuple(np.flatnonzero(group == number) for number in range(len(names)))
+        return cls(ids, distance, names, parts, group)
 
-@dataclass(slots=True)
-class _Look:
-    """What a first look at one memory finds.
+    def each(self) -> list[tuple[str, NDArray[np.int64]]]:
+        """The ids of each group."""
+        if self.group is None:
+            return [(self.names[0], self.ids)]  # the very array, whose rows are known
+        return [(name, self.ids[part]) for name, part in zip(self.names, self.parts, strict=True)]
 
-    Attributes:
-        ids: (N,) ascending row ids of what passes the filters.
-        distance: (N,) metres; None where the query has no point.
-        seen: (N,) cosine with a vector of another model; None where the query bears none.
-        cosines: (V, N) with the vectors of the query; None where only the best are known.
-        there: (N,) which of them are among the best of a channel.
-        first: Row ids of the very first of each channel.
-        likes: Row id -> cosine with the first vector, where only the best are known.
-    """
-
-    ids: NDArray[np.int64]
-    distance: NDArray[np.float64] | None
-    seen: NDArray[np.float64] | None
-    cosines: NDArray[np.float32] | None
-    there: NDArray[np.bool_]
-    first: list[int] = field(default_factory=list)
-    likes: dict[int, float] = field(default_factory=dict)
+    def split(self, at: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Which of some (M,), by where they stand in `ids`, are of each group: where they stand in `at`."""
+        if self.group is None:
+            return [np.arange(len(at))]
+        group = self.group[at]
+        return [np.flatnonzero(group == number) for number in range(len(self.names))]
 
 
 class Channels:
@@ -141,64 +148,71 @@ class Channels:
             return self._encode(parts)
         return np.concatenate([given[None], self._encode(parts[1:])]) if len(parts) > 1 else given[None]
 
-    def passing(self, db: sqlite3.Connection, query: Query, groups: Mapping[str, tuple[str, ...]]) -> dict[str, Passed]:
+    def passing(self, db: sqlite3.Connection, query: Query, groups: Mapping[str, tuple[str, ...]]) -> Passed:
         """What passes every filter, of each group of kinds; () is every kind."""
         begin = None if query.between_ns is None else query.between_ns[0]
+        names, kinds = tuple(groups), tuple(kind for each in groups.values() for kind in each)
         # With a begin, facts are left to SQL: then what is no fact is asked for apart.
         if len(groups) > 1 and begin is None:
             with self._mirror.at(db) as rows:
                 if rows is not None:
-                    kinds = tuple(kind for each in groups.values() for kind in each)
-                    ids, distance = matching(db, query, kinds, mirror=self._mirror)
-                    owner = {kind: i for i, each in enumerate(groups.values()) for kind in each}
-                    of_group = np.array([*(owner.get(group[0], -1) for group in rows.groups), -1])
-                    mine = of_group[rows.column("group")[rows.find(ids)]]
-                    at = [np.flatnonzero(mine == i) for i in range(len(groups))]
-                    far = [None if query.near is None else distance[some] for some in at]
-                    return {name: Passed(ids[a], off, ids, a) for name, a, off in zip(groups, at, far, strict=True)}
-        found = {name: matching(db, query, kinds, mirror=self._mirror) for name, kinds in groups.items()}
-        far = [None if query.near is None else distance for _, distance in found.values()]
-        return {
-            name: Passed(ids, off, ids, slice(None)) for (name, (ids, _)), off in zip(found.items(), far, strict=True)
-        }
+                    return held_by_rows(rows, query, groups, lambda: self._passing(db, query, kinds, rows, groups))
+        found = [matching(db, query, kinds_of, mirror=self._mirror) for kinds_of in groups.values()]
+        ids, distance = (np.concatenate(each) if len(found) > 1 else each[0] for each in zip(*found, strict=True))
+        far = None if query.near is None else distance
+        if len(found) == 1:
+            return Passed.of(ids, far, names, None)
+        group = np.repeat(np.arange(len(found), dtype=np.int8), [len(some) for some, _ in found])
+        order = np.argsort(ids, kind="stable")
+        return Passed.of(ids[order], None if far is None else far[order], names, group[order])
+
+    def _passing(
+        self,
+        db: sqlite3.Connection,
+        query: Query,
+        kinds: tuple[str, ...],
+        rows: Rows,
+        groups: Mapping[str, tuple[str, ...]],
+    ) -> Passed:
+        ids, distance = matching(db, query, kinds, mirror=self._mirror)
+        owner = {kind: i for i, each in enumerate(groups.values()) for kind in each}
+        of_group = np.array([*(owner.get(group[0], -1) for group in rows.groups), -1], dtype=np.int8)
+        group = of_group[rows.column("group")[rows.rows_of(ids)]]
+        return Passed.of(ids, None if query.near is None else distance, tuple(groups), group)
 
     def pools(
-        self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int, how: RecallConfig
+        self, db: sqlite3.Connection, asked: Asked, passed: Passed, depth: int, how: RecallConfig
     ) -> dict[str, Pool]:
         """What answers may come from, scored by every channel.
 
         Args:
             db: From `Store.read`.
             asked: The query.
-            passed: Group -> what passes its filters; the groups share no record.
-            depth: How many each channel brings in.
+            passed: What passes its filters.
+            depth: How many each channel brings in of each group.
             how: The settings.
         """
-        looks = self._looks(db, asked, {name: found for name, found in passed.items() if len(found.ids)}, depth)
-        near_by = self._linked(db, asked, [number for look in looks.values() for number in look.first], how)
-        for look in looks.values():
-            self._add_linked(look, near_by)
-        place = {name: np.flatnonzero(look.there) for name, look in looks.items()}
-        pools = {name: Pool(looks[name].ids[at], how=how) for name, at in place.items() if len(at)}
-        if not pools:
+        if not len(passed.ids):
             return {}
-        every = np.sort(np.concatenate([pool.ids for pool in pools.values()]))
-        at = {name: np.searchsorted(every, pool.ids) for name, pool in pools.items()}
-        meaning = self._meaning(db, asked, every, looks)
+        seen = self._seen(db, asked.query, passed.ids)
+        likes = self.vectors.likes(db, passed.ids, passed.parts, asked.vectors, depth, self.floor)
+        there = np.zeros(len(passed.ids), np.bool_)
+        first = self._first_look(db, asked, passed, depth, seen, likes, there)
+        linked_to = self._linked(db, asked, first, how)
+        _add_linked(passed, linked_to, there)
+        every = np.flatnonzero(there)
+        ids, of_group = passed.ids[every], passed.split(every)
+        pools = {name: Pool(ids[at], how=how) for name, at in zip(passed.names, of_group, strict=True) if len(at)}
+        at = {name: some for name, some in zip(passed.names, of_group, strict=True) if len(some)}
+        meaning = self._meaning(db, asked, every, ids, likes) if seen is None else seen[None, every]
         for name, pool in pools.items():
-            look = looks[name]
-            if look.cosines is not None:
-                pool.meaning = look.cosines[:, place[name]].astype(np.float64)
-            elif meaning is not None:
-                pool.meaning = meaning[:, at[name]]
-            if look.seen is not None:
-                pool.meaning = look.seen[None, place[name]]
-            if look.distance is not None:  # nearness orders what the words chose; it brings in nothing of its own
-                pool.distance = look.distance[place[name]]
-        self._link(db, asked, pools, near_by)
-        if asked.parts:
-            counts = self._lexical.count(*self._contents.texts(db, every), asked.terms)
-            times = Times.of(db, every, self._mirror)
+            pool.meaning = None if meaning is None else meaning[:, at[name]]
+            if passed.distance is not None:  # nearness orders what the words chose; it brings in nothing of its own
+                pool.distance = passed.distance[every[at[name]]]
+        self._link(db, asked, pools, linked_to)
+        if asked.parts and pools:
+            counts = self._lexical.count(*self._contents.texts(db, ids), asked.terms)
+            times = Times.of(db, ids, self._mirror)
             for name, pool in pools.items():
                 mine = counts.of(at[name])
                 pool.add_words(mine, asked.weights)
@@ -212,65 +226,61 @@ class Channels:
             return None
         return self._given.scores(db, ids, query.embedding, query.embedding_model)
 
-    def _looks(
-        self, db: sqlite3.Connection, asked: Asked, passed: Mapping[str, Passed], depth: int
-    ) -> dict[str, _Look]:
-        """The first look at each memory of which something passes the filters."""
-        looks: dict[str, _Look] = {}
-        whole, cosines = np.empty(0, np.int64), None
-        for name, found in passed.items():
-            if len(asked.vectors) and found.of is not whole:
-                whole, cosines = found.of, self.vectors.held(db, found.of, asked.vectors)
-            mine = None if cosines is None else cosines[:, found.at]
-            seen = self._seen(db, asked.query, found.ids)
-            looks[name] = _Look(found.ids, found.distance, seen, mine, np.zeros(len(found.ids), np.bool_))
-        for look in looks.values():
-            self._first_look(db, asked, look, depth)
-        return looks
-
-    def _first_look(self, db: sqlite3.Connection, asked: Asked, look: _Look, depth: int) -> None:
-        """Choose the `depth` best of each channel."""
-        ids, there, distance = look.ids, look.there, look.distance
-        if asked.parts:
-            for scores in presence(ids, asked.postings, asked.weights):
-                there[best(scores, depth)] = True
-                look.first.extend(ids[best(scores, 1)].tolist())
-        for number, vector in enumerate(asked.vectors):
-            if look.cosines is not None:
-                chosen = alike(look.cosines[number], depth, self.floor)
-                there[chosen] = True
-                if len(chosen):
-                    look.first.append(int(ids[look.cosines[number].argmax()]))
-                continue
-            like = self.vectors.best(db, ids, vector, depth, self.floor)
-            look.likes = like if number == 0 else look.likes
-            there[np.searchsorted(ids, np.fromiter(like, np.int64))] = True
-            look.first.extend(list(like)[:1])
+    def _first_look(
+        self,
+        db: sqlite3.Connection,
+        asked: Asked,
+        passed: Passed,
+        depth: int,
+        seen: NDArray[np.float64] | None,
+        likes: Sequence[Sequence[Likes]],
+        there: NDArray[np.bool_],
+    ) -> list[int]:
+        """Choose the `depth` best of each channel and group: they are `there` (N,); returns ids of the very first."""
+        ids, first = passed.ids, list[int]()
+        for scores in presence(ids, asked.postings, asked.weights) if asked.parts else ():
+            holding = np.flatnonzero(scores > 0)
+            for some in passed.split(holding):
+                mine = holding[some]
+                there[mine[best(scores[mine], depth)]] = True
+                first.extend(ids[mine[best(scores[mine], 1)]].tolist())
+        for found in (each for of_query in likes for each in of_query):
+            there[found.at] = True
+            first.extend(ids[found.at[:1]].tolist())
         nothing = not asked.parts and not len(asked.vectors)
-        if look.seen is not None:
-            there[best(look.seen - NO_VECTOR, depth)] = True
-        elif distance is not None and nothing:
-            there[np.argsort(distance, kind="stable")[:depth]] = True
-            there &= ~np.isnan(distance)
-        elif asked.query.around_ns is not None and nothing:
-            apart = seconds_from(db, ids, asked.query.around_ns, self._mirror)
-            there[np.argsort(apart, kind="stable")[:depth]] = True
+        for part in passed.parts if nothing or seen is not None else ():
+            mine = np.arange(len(ids))[part]
+            if seen is not None:
+                there[mine[best(seen[mine] - NO_VECTOR, depth)]] = True
+            elif passed.distance is not None:
+                near = mine[np.argsort(passed.distance[mine], kind="stable")[:depth]]
+                there[near[~np.isnan(passed.distance[near])]] = True
+            elif asked.query.around_ns is not None:
+                apart = seconds_from(db, ids[mine], asked.query.around_ns, self._mirror)
+                there[mine[np.argsort(apart, kind="stable")[:depth]]] = True
+        return first
 
     def _meaning(
-        self, db: sqlite3.Connection, asked: Asked, ids: NDArray[np.int64], looks: Mapping[str, _Look]
+        self,
+        db: sqlite3.Connection,
+        asked: Asked,
+        every: NDArray[np.int64],
+        ids: NDArray[np.int64],
+        likes: Sequence[Sequence[Likes]],
     ) -> NDArray[np.float64] | None:
-        """(V, N) cosines; with one vector, those that the first look has found are not read again. None where the
-        looks know all, or there is no vector.
+        """(V, M) cosines of the records `ids` (M,), which stand at `every` (M,); None where there is no vector. Those
+        that the first look has found are not read again.
         """
-        if not len(asked.vectors) or all(look.cosines is not None for look in looks.values()):
+        if not len(asked.vectors):
             return None
-        if len(asked.vectors) > 1:
-            return self.vectors.scores_each(db, ids, asked.vectors).astype(np.float64)
-        found = {number: score for look in looks.values() for number, score in look.likes.items()}
-        scores = over(ids, found)
-        left = ~np.isin(ids, np.fromiter(found, np.int64, len(found)))
-        scores[left] = self.vectors.scores_each(db, ids[left], asked.vectors)[0]
-        return scores[None]
+        made = np.full((len(asked.vectors), len(ids)), np.nan)
+        for row, of_query in zip(made, likes, strict=True):
+            for found in of_query:
+                row[np.searchsorted(every, found.at)] = found.cosines
+        left = np.flatnonzero(np.isnan(made).any(axis=0))
+        if len(left):
+            made[:, left] = self.vectors.scores_each(db, ids[left], asked.vectors)
+        return made
 
     def _linked(self, db: sqlite3.Connection, asked: Asked, first: Sequence[int], how: RecallConfig) -> Linked:
         """What the names of the query and its first answers lead to; nothing where neither channel counts."""
@@ -287,14 +297,6 @@ class Channels:
             found.active = self.spread(db, seeds, bearing.tolist(), asked.query.as_of_ns)
         return found
 
-    @staticmethod
-    def _add_linked(look: _Look, linked: Linked) -> None:
-        """Bring in the best of what is linked."""
-        if linked.names or linked.links:
-            look.there[best(linked.strength(look.ids), LINKED_DEPTH)] = True
-        if linked.active:
-            look.there[best(over(look.ids, linked.active), LINKED_DEPTH)] = True
-
     def _link(self, db: sqlite3.Connection, asked: Asked, pools: Mapping[str, Pool], linked: Linked) -> None:
         named = {word for name in linked.names for word in name.split()}
         part = sum(x for term, x in zip(asked.terms, asked.worth.tolist(), strict=True) if {term, term[:-1]} & named)
@@ -307,3 +309,37 @@ class Channels:
                 pool.active = active / max(linked.active.values())
             if asked.query.around_ns is not None:
                 pool.apart = seconds_from(db, pool.ids, asked.query.around_ns, self._mirror)
+
+
+def _add_linked(passed: Passed, linked: Linked, there: NDArray[np.bool_]) -> None:
+    """Bring in the best of what is linked, of each group."""
+    if linked.names or linked.links:
+        _add_best(passed, linked.strength(passed.ids), there)
+    if linked.active:
+        _add_best(passed, over(passed.ids, linked.active), there)
+
+
+def _add_best(passed: Passed, scores: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
+    holding = np.flatnonzero(scores > 0)
+    for some in passed.split(holding):
+        mine = holding[some]
+        there[mine[best(scores[mine], LINKED_DEPTH)]] = True
+
+
+_MOST_HELD, _MOST_ROWS = 4, 1 << 18
+"""Of so many filters, what passes them is held beside the rows; of so many records at most."""
+
+
+def held_by_rows(rows: Rows, query: Query, groups: Mapping[str, tuple[str, ...]], make: Callable[[], Passed]) -> Passed:
+    """What passes a query's filters; held until the rows change, where only kinds, sources and the agent decide."""
+    if not is_by_group(query):
+        return make()
+    key = (tuple(groups.items()), query.kinds, query.sources, query.agent)
+    found: Passed | None = rows.made.get(key)
+    if found is None:
+        found = make()
+        if len(found.ids) <= _MOST_ROWS:
+            if len(rows.made) >= _MOST_HELD:
+                rows.made.clear()
+            rows.made[key] = found
+    return found

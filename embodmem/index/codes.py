@@ -92,6 +92,18 @@ def products(queries: Floats, vectors: Floats) -> Floats:
     return made
 
 
+def dots(queries: Floats, vectors: Floats) -> Floats:
+    """(V, N) products of queries (V, dim) with few vectors (N, dim); those of equal vectors are equal, wherever they
+    stand.
+    """
+    import numkong
+
+    made = np.zeros((len(queries), len(vectors)), np.float32)
+    if made.size and vectors.shape[1]:
+        numkong.cdist(queries, vectors, "dot", out=made)
+    return made
+
+
 def _coded(vector: Floats) -> tuple[Codes, np.float32, float]:
     """One vector (dim,) as a code (1, dim), with its scale and its error: |vector - scale * code|."""
     peak = max(float(vector.max(initial=0.0)), -float(vector.min(initial=0.0)))

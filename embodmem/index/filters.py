@@ -205,6 +205,13 @@ _BY_SQL = tuple(field.name for field in dataclasses.fields(Query) if field.name 
 _NEVER = -(2**63)
 
 
+def is_by_group(query: Query) -> bool:
+    """Whether what a record has in common with many (kind, agent, source) decides alone if it passes."""
+    others = (query.near, query.radius_m, query.within, query.between_ns)
+    is_plain = all(value is None for value in others) and not query.labels
+    return is_plain and all(getattr(query, name) in (None, (), "") for name in _BY_SQL)
+
+
 def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, ...], live: bool) -> At | None:
     """What `where` means, over the rows in RAM.
 

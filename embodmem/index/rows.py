@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from embodmem.index.codes import quantise
 
 EXACT_NUMBERS = 16_384 * 384
-"""Up to so many numbers (25 MB), vectors are held as they are; beyond, as bytes."""
+"""Up to so many numbers (25 MB), vectors are held as they are beside their bytes; beyond, as bytes alone."""
 
 
 def exact_rows(dim: int) -> int:
@@ -35,8 +35,8 @@ class Batch:
         box: (N, 6) float64, lower and upper corner in the world, metres; NaN where there is no place.
         group: (N,) int32, index into the groups; -1 for a record that is gone.
         has: (N,) bool, whether there is a vector.
-        exact: (N, dim) float32 vectors of unit norm, or None where there are codes.
-        codes: (N, dim) int8, or None where there are vectors.
+        exact: (N, dim) float32 vectors of unit norm, or None where there are codes alone.
+        codes: (N, dim) int8, or None where there are vectors alone.
         scale: (N,) float32, see `quantise`.
         error: (N,) float32.
     """
@@ -97,7 +97,8 @@ class OutOfOrder(Exception):
 _SPANS_AT_ONCE = 1024
 """Spans that are summed up in one go: a few megabytes."""
 
-_NOTHING: tuple[NDArray[np.int64], At] = (np.empty(0, np.int64), slice(0, 0))
+_MOST_PLACES = 4
+"""Of so many arrays of ids the rows are held."""
 
 _MOST_CHOICES = 64
 """Choices among the groups that are held."""
@@ -129,7 +130,7 @@ class Rows:
 
     Args:
         dim: Length of a vector; 0 without an encoder.
-        exact: Hold the vectors as they are, until there are more than `exact_rows` records.
+        exact: Hold the vectors as they are beside their codes, until there are more than `exact_rows` records.
     """
 
     SPAN: ClassVar[int] = 64
@@ -139,7 +140,7 @@ class Rows:
         self.dim, self.n, self.gone = dim, 0, 0
         self.groups: list[Group] = []
         self._group_of: dict[Group, int] = {}
-        self._names = (*_PLAIN, *(("exact",) if exact else _CODED))
+        self._names = (*_PLAIN, *_CODED, *(("exact",) if exact else ()))
         self._held: dict[str, NDArray[Any]] = {
             "ids": np.empty(0, np.int64),
             "first": np.empty(0, np.int64),
@@ -147,13 +148,16 @@ class Rows:
             "box": np.empty((0, 6), np.float64),
             "group": np.empty(0, np.int32),
             "has": np.empty(0, np.bool_),
+            "codes": np.empty((0, dim), np.int8),
+            "scale": np.empty(0, np.float32),
+            "error": np.empty(0, np.float32),
         }
         if exact:
             self._held["exact"] = np.empty((0, dim), np.float32)
-        else:
-            self._hold_codes(0)
         self._dirty: set[int] = set()
-        self._asked = _NOTHING
+        self._places: dict[int, tuple[NDArray[np.int64], At]] = {}
+        self.made: dict[Hashable, Any] = {}
+        """What was made of the rows, until something changes; whoever puts something here limits how much."""
         self._spans = np.empty((8, 0))
         self._logs: list[list[NDArray[np.int64]]] = []
         self._choices: dict[Hashable, Choice] = {}
@@ -163,14 +167,10 @@ class Rows:
         self._logs = [*self._logs[-1:], log]
 
     def _changed(self, ids: NDArray[np.int64]) -> None:
-        self._asked = _NOTHING
+        self._places.clear()
+        self.made.clear()
         for log in self._logs:
             log.append(ids)
-
-    def _hold_codes(self, capacity: int) -> None:
-        self._held["codes"] = np.empty((capacity, self.dim), np.int8)
-        self._held["scale"] = np.empty(capacity, np.float32)
-        self._held["error"] = np.empty(capacity, np.float32)
 
     @property
     def is_exact(self) -> bool:
@@ -205,9 +205,9 @@ class Rows:
 
     def find(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row (N,) of each id, -1 where there is none."""
-        if ids is self._asked[0]:
-            at = self._asked[1]
-            return np.arange(at.start, at.stop) if isinstance(at, slice) else at
+        known = self._places.get(id(ids))
+        if known is not None:
+            return np.arange(known[1].start, known[1].stop) if isinstance(known[1], slice) else known[1]
         held = self.column("ids")
         if not self.n or not len(ids):
             return np.full(len(ids), -1, np.int64)
@@ -216,18 +216,21 @@ class Rows:
 
     def rows_of(self, ids: NDArray[np.int64]) -> At:
         """The rows of ids, ascending, of those that are held."""
-        if ids is self._asked[0]:
-            return self._asked[1]
+        known = self._places.get(id(ids))
+        if known is not None:
+            return known[1]
         at = self.find(ids)
         return dense(at[at >= 0])
 
     def ids_of(self, at: At) -> NDArray[np.int64]:
-        """The ids (N,) of rows, ascending, not to be written to; `rows_of` these very ids is free until something
-        changes.
+        """The ids (N,) of rows, ascending, not to be written to; `rows_of` these very ids, while they are among the
+        last ones, is free until something changes.
         """
         ids = self.column("ids")[at]  # of a slice no copy: the id of a row never changes where it stands
         ids.flags.writeable = False
-        self._asked = (ids, at)
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        self._places[id(ids)] = (ids, at)  # held, so that no other array has its id
         return ids
 
     def reserve(self, rows: int) -> None:
@@ -251,6 +254,8 @@ class Rows:
             return
         if not self.is_exact:
             batch.as_codes()
+        elif batch.codes is None and batch.exact is not None:
+            batch.codes, batch.scale, batch.error = quantise(batch.exact)
         self._changed(batch.ids)
         held = self.column("ids")
         if not self.n or batch.ids[0] > held[-1]:
@@ -285,16 +290,8 @@ class Rows:
 
     def _limit_exact(self) -> None:
         if self.is_exact and self.n > exact_rows(self.dim):
-            self._code()
-
-    def _code(self) -> None:
-        vectors = self._held.pop("exact")
-        self._hold_codes(len(vectors))
-        for begin in range(0, self.n, 8192):
-            part = slice(begin, min(self.n, begin + 8192))
-            for name, values in zip(_CODED, quantise(vectors[part]), strict=True):
-                self._held[name][part] = values
-        self._names = (*_PLAIN, *_CODED)
+            del self._held["exact"]
+            self._names = (*_PLAIN, *_CODED)
 
     def remove(self, ids: NDArray[np.int64]) -> None:
         """Forget records; ids that are not held are left out."""
@@ -306,7 +303,8 @@ class Rows:
         self._held["group"][at] = -1
         self._held["has"][at] = False
         self._held["box"][at] = np.nan
-        self._held["exact" if self.is_exact else "codes"][at] = 0
+        for name in ("exact", "codes") if self.is_exact else ("codes",):
+            self._held[name][at] = 0
         self._dirty.update(np.unique(at // self.SPAN).tolist())
         self.gone += len(at)
         if self.gone > max(64, self.n // 2):

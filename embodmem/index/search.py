@@ -152,7 +152,11 @@ class Search:
             passed = self.channels.passing(db, query, groups)
             if query.text is None and query.near is None and query.around_ns is None:
                 rank = self._newest if query.embedding is None else self._by_meaning
-                return {name: rank(db, query, found.ids, k) for name, found in passed.items()}
+                parts = zip(passed.names, passed.parts, strict=True)
+                return {
+                    name: rank(db, query, passed.ids if passed.group is None else passed.ids[at], k)
+                    for name, at in parts
+                }
             asked = self.channels.ask(db, query)
             pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
             known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]

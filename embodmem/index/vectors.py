@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.bits import unpack
-from embodmem.index.codes import FEW, Estimate, best_first, contenders, products, quantise
+from embodmem.index.codes import FEW, Estimate, best_first, contenders, dots, quantise
 from embodmem.index.hydrate import among
 from embodmem.index.mirror import Mirror
 from embodmem.index.rows import At, Rows, dense, kept
@@ -26,12 +27,29 @@ NO_VECTOR = -1.0
 """The cosine that stands for having no vector."""
 
 
+class Likes(NamedTuple):
+    """Records that are like a query.
+
+    Attributes:
+        at: (M,) where they stand among those that were looked at, best first.
+        cosines: (M,) of each.
+    """
+
+    at: NDArray[np.int64]
+    cosines: NDArray[np.float32]
+
+    def above(self, floor: float) -> Likes:
+        """Those of `floor` or more."""
+        count = int(np.count_nonzero(self.cosines >= floor))
+        return self if count == len(self.at) else Likes(self.at[:count], self.cosines[:count])
+
+
 class Vectors:
     """Embeddings by record id.
 
-    Small memories hold all vectors in RAM. Large ones hold them as bytes: a first pass over those finds what may be
-    among the best, with a bound of its error, and the vectors of these alone are read from the file. The answer is
-    that of all exact products.
+    All are held in RAM as bytes: a first pass over those finds what may be among the best, with a bound of its error.
+    The vectors of these alone are multiplied as they are; small memories hold them in RAM, too, large ones read them
+    from the file. The answer is that of all exact products.
 
     Args:
         mirror: The rows in RAM.
@@ -54,31 +72,59 @@ class Vectors:
             depth: At most so many.
             floor: The least cosine.
         """
-        with self._mirror.at(db) as rows:
-            if rows is not None and not rows.is_exact:
-                near = self._near(rows, ids, query, depth, floor)
-                ids = self._contenders(rows, rows.rows_of(ids), query, depth, floor) if near is None else near
-                scores = self._read_scores(db, ids, query)
-            else:
-                scores = self._scores(db, rows, ids, query[None])[0]
-        best = best_first(scores, depth)  # of equals the lower id comes first
-        return {i: like for i, like in zip(ids[best].tolist(), scores[best].tolist(), strict=True) if like >= floor}
+        ((found,),) = self.likes(db, ids, (slice(None),), query[None], depth, floor)
+        return dict(zip(ids[found.at].tolist(), found.cosines.tolist(), strict=True))
 
-    def held(
-        self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
-    ) -> NDArray[np.float32] | None:
-        """`scores_each` of many records in one pass; None where the vectors are not held as they are."""
+    def likes(
+        self,
+        db: sqlite3.Connection,
+        ids: NDArray[np.int64],
+        parts: Sequence[At],
+        queries: NDArray[np.float32],
+        depth: int,
+        floor: float,
+    ) -> list[list[Likes]]:
+        """Of each query and each part of some records the `depth` with the largest cosine, none below `floor`.
+
+        Args:
+            db: From `Store.read`.
+            ids: (N,) all among which to choose, ascending.
+            parts: Where those of each part stand, ascending.
+            queries: (V, dim) of unit norm.
+            depth: At most so many.
+            floor: The least cosine.
+        """
         with self._mirror.at(db) as rows:
-            if rows is None or not rows.is_exact:
-                return None
-            at = rows.find(ids)
-            cosines = products(queries, rows.column("exact"))
-            cosines[:, ~rows.column("has")] = NO_VECTOR
-            if len(at) == rows.n and at.min(initial=0) >= 0:  # they ascend, so these are all
-                return cosines
-            found: NDArray[np.float32] = cosines[:, at]
-            found[:, at < 0] = NO_VECTOR
-            return found
+            if rows is None:
+                found = [[self._likes_in_file(db, ids, part, query, depth) for part in parts] for query in queries]
+            else:
+                passes = [_Pass(rows, query) for query in queries]
+                found = [[self._likes_in_rows(db, one, ids, part, depth, floor) for part in parts] for one in passes]
+        return [[each.above(floor) for each in of_query] for of_query in found]
+
+    def _likes_in_file(
+        self, db: sqlite3.Connection, ids: NDArray[np.int64], part: At, query: NDArray[np.float32], depth: int
+    ) -> Likes:
+        cosines = self._scores(db, None, ids[part], query[None])[0]
+        best = best_first(cosines, depth)  # of equals the lower id comes first
+        return Likes(best if _is_all(part) else np.arange(len(ids))[part][best], cosines[best])
+
+    def _likes_in_rows(
+        self, db: sqlite3.Connection, one: _Pass, ids: NDArray[np.int64], part: At, depth: int, floor: float
+    ) -> Likes:
+        rows, query = one.rows, one.query
+        at = rows.rows_of(ids)
+        mine = at if _is_all(part) else _taken(at, part)
+        near = None if rows.is_exact else self._near(rows, ids[part], query, depth, floor)
+        found = one.contenders(mine if near is None else rows.rows_of(near), depth, floor)
+        if rows.is_exact:
+            cosines = dots(query[None], rows.column("exact")[found])[0]
+        else:
+            cosines = self._read_scores(db, rows.column("ids")[found], query)
+        best = best_first(cosines, depth)
+        found = found[best]
+        place = found - at.start if isinstance(at, slice) else np.searchsorted(at, found)
+        return Likes(place, cosines[best])
 
     def scores_each(
         self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
@@ -95,14 +141,10 @@ class Vectors:
             at = rows.find(ids)
             there = np.flatnonzero(at >= 0)
             there = there[rows.column("has")[at[there]]]
-            part, exact = dense(at[there]), rows.column("exact")
-            if isinstance(part, slice) or 3 * len(part) < rows.n:
-                scores[:, there] = products(queries, exact[part])
-            else:  # a pass over all of them beats a copy of many
-                scores[:, there] = products(queries, exact)[:, part]
+            scores[:, there] = dots(queries, rows.column("exact")[at[there]])
             return scores
         for part, vectors in self._from_file(db, ids):
-            scores[:, np.searchsorted(ids, part)] = queries @ vectors.T
+            scores[:, np.searchsorted(ids, part)] = dots(queries, vectors)
         return scores
 
     def _read_scores(
@@ -114,9 +156,7 @@ class Vectors:
         blobs = dict(db.execute(f"SELECT id, embedding FROM record_vector WHERE id {given}", values).fetchall())
         if len(blobs) == len(numbers) and set(map(len, blobs.values())) == {4 * self._dim}:  # as nearly always
             joined = b"".join([blobs[number] for number in numbers])
-            read: NDArray[np.float32] = products(query[None], np.frombuffer(joined, np.float32).reshape(-1, self._dim))[
-                0
-            ]
+            read: NDArray[np.float32] = dots(query[None], np.frombuffer(joined, np.float32).reshape(-1, self._dim))[0]
             return read
         scores: NDArray[np.float32] = self._scores(db, None, ids, query[None])[0]
         return scores
@@ -149,24 +189,50 @@ class Vectors:
         near, changed = (_those_in(part, ids) if len(part) else part for part in found)
         if len(near) + len(changed) < min(depth, len(ids)):
             return None
-        all_found = np.union1d(near, changed) if len(changed) else near
-        return self._contenders(rows, rows.rows_of(all_found), query, depth, floor)
+        return np.union1d(near, changed) if len(changed) else near
 
-    @staticmethod
-    def _contenders(rows: Rows, at: At, query: NDArray[np.float32], depth: int, floor: float) -> NDArray[np.int64]:
-        at = kept(at, rows.column("has")[at])
-        columns = [rows.column(name) for name in ("codes", "scale", "error")]
-        estimate = Estimate(query)
-        if not isinstance(at, slice) and 3 * len(at) > rows.n:  # a pass over all of them beats a copy of many
-            cosines, bounds = (values[at] for values in estimate.rough(*columns))
-        else:
-            cosines, bounds = estimate.rough(*(column[at] for column in columns))
+
+class _Pass:
+    """A first pass over the codes of rows, with one query.
+
+    Args:
+        rows: The rows in RAM.
+        query: (dim,) of unit norm.
+    """
+
+    def __init__(self, rows: Rows, query: NDArray[np.float32]) -> None:
+        self.rows, self.query = rows, query
+        self._estimate = Estimate(query)
+        self._columns = [rows.column(name) for name in ("codes", "scale", "error")]
+        self._whole: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
+
+    def contenders(self, at: At, depth: int, floor: float) -> NDArray[np.int64]:
+        """Which rows (N,), ascending, of some may be among the `depth` with the largest cosine."""
+        at = kept(at, self.rows.column("has")[at])
+        if self.rows.is_exact and not isinstance(at, slice) and len(at) <= FEW:
+            return at
+        cosines, bounds = self._rough(at)
         best = contenders(cosines, bounds, depth, floor)
         best = best + at.start if isinstance(at, slice) else at[best]
-        if len(best) > depth and len(cosines) > FEW:
-            best = best[contenders(*estimate.fine(*(column[best] for column in columns)), depth, floor)]
-        found: NDArray[np.int64] = rows.column("ids")[best]
-        return found
+        if len(best) > depth and len(cosines) > FEW and not self.rows.is_exact:  # the exact vectors cost a read each
+            best = best[contenders(*self._estimate.fine(*(c[best] for c in self._columns)), depth, floor)]
+        return best
+
+    def _rough(self, at: At) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        if isinstance(at, slice) or 3 * len(at) <= self.rows.n:
+            return self._estimate.rough(*(column[at] for column in self._columns))
+        if self._whole is None:  # a pass over all of them beats a copy of many
+            self._whole = self._estimate.rough(*self._columns)
+        return self._whole[0][at], self._whole[1][at]
+
+
+def _is_all(part: At) -> bool:
+    return isinstance(part, slice) and part == slice(None)
+
+
+def _taken(at: At, part: At) -> At:
+    """Part of some rows."""
+    return dense(np.arange(at.start, at.stop)[part] if isinstance(at, slice) else at[part])
 
 
 def _those_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from embodmem import EmbodiedMemory, Event
 from embodmem.config_recall import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Record, Records
-from embodmem.index.asked import alike, best, words_of
+from embodmem.index.asked import best, words_of
 from embodmem.index.codes import products
 from embodmem.index.links import names_in
 from embodmem.index.mirror import FOLLOW_FROM
@@ -173,13 +173,6 @@ def test_activation_brings_in_what_facts_lead_to(path: Path) -> None:
     assert "semantic.spread" in by_text["blue cup is in cupboard"].why
     assert "nothing to report" not in by_text
     assert not any("Bob" in text for text in by_text)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from([0.1, 0.14, 0.5, 0.9]), max_size=12), st.integers(1, 12))
-def test_the_most_alike_are_the_most_alike_and_of_equals_the_first(cosines: list[float], depth: int) -> None:
-    wanted = sorted((i for i, x in enumerate(cosines) if x >= 0.14), key=lambda i: (-cosines[i], i))[:depth]
-    assert sorted(alike(np.array(cosines), depth, 0.14).tolist()) == sorted(wanted)
 
 
 @settings(max_examples=30, deadline=None)

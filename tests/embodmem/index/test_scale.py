@@ -111,6 +111,42 @@ def check_exact(records: Records, kept: dict[int, np.ndarray], seed: int = 0) ->
                 assert [r.id for r in found] == [f"event:{i}" for i in ids[order]]
 
 
+@pytest.mark.parametrize("exact_rows", [100, 1200])
+def test_the_most_alike_of_each_part(path: Path, monkeypatch: pytest.MonkeyPatch, exact_rows: int) -> None:
+    monkeypatch.setattr("embodmem.index.rows.EXACT_NUMBERS", exact_rows * Encoder.dim)
+    for module in ("codes", "vectors"):
+        monkeypatch.setattr(f"embodmem.index.{module}.FEW", 60)
+    rng, count = np.random.default_rng(3), 900
+    records, vectors = Records(Store(path), Encoder()), clustered(np.random.default_rng(2), count)
+    records.add_many([event(i) for i in range(count)], vectors)
+    for turn in range(3):
+        vectors[7 + turn] = vectors[500]
+        with records.store.transaction() as db:  # one record changes, one loses its vector
+            blob = vectors[7 + turn].tobytes()
+            db.execute("UPDATE record_vector SET embedding = ? WHERE id = ?", (blob, 8 + turn))
+            db.execute("DELETE FROM record_vector WHERE id = ?", (20 + turn,))
+        bare = {19 + i for i in range(turn + 1)}
+        for ids in (np.arange(1, count + 1), np.sort(rng.choice(count, 300, replace=False)) + 1):
+            owner = rng.integers(0, 3, len(ids))
+            owner[: len(ids) // 2] = 0
+            parts = (slice(None),) if turn == 0 else tuple(np.flatnonzero(owner == i) for i in range(3))
+            queries = np.concatenate([vectors[[500]], unit(rng.standard_normal((1, DIM)))])
+            with records.store.read() as db:
+                found = records.channels.vectors.likes(db, ids, parts, queries, 20, 0.1)
+            for query, of_query in zip(queries, found, strict=True):
+                for part, likes in zip(parts, of_query, strict=True):
+                    place = [i for i in np.arange(len(ids))[part].tolist() if ids[i] - 1 not in bare]
+                    cosine = {i: float(vectors[ids[i] - 1] @ query) for i in place}
+                    rank = sorted((i for i in place if cosine[i] >= 0.1), key=lambda i: (-round(cosine[i], 5), i))[:20]
+                    assert likes.cosines.tolist() == pytest.approx([cosine[i] for i in rank], abs=1e-5)
+                    assert [round(cosine[i], 5) for i in likes.at.tolist()] == [round(cosine[i], 5) for i in rank]
+                    same = likes.at[likes.cosines == likes.cosines.max(initial=0.0)]  # of equals the first
+                    assert same.tolist() == sorted(same.tolist())
+    with records.store.read() as db, records.mirror.at(db) as rows:
+        assert rows is not None and rows.is_exact == (exact_rows > count)
+    records.store.close()
+
+
 def test_bytes_first_is_exact(large: tuple[Records, np.ndarray]) -> None:
     records, vectors = large
     kept = {i + 1: vectors[i] for i in range(N)}
