@@ -102,14 +102,14 @@ class Channels:
         encoder: Encoder | None,
         encode: Callable[[Sequence[str]], NDArray[np.float32]],
     ) -> None:
-        self._mirror, self._given, self._contents = mirror, given, contents
+        self._mirror, self._given = mirror, given
         self._encoder = encoder
         self._encode = encode
         self.spread: Spread | None = None
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
         self.floor = 0.0 if encoder is None else encoder.min_score
         self._stemmer = Stemmer()
-        self._lexical = Lexical(self._stemmer)
+        self._lexical = Lexical(store, contents, self._stemmer)
         self._postings = Postings(store)
 
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
@@ -211,7 +211,7 @@ class Channels:
                 pool.distance = passed.distance[every[at[name]]]
         self._link(db, asked, pools, linked_to)
         if asked.parts and pools:
-            counts = self._lexical.count(*self._contents.texts(db, ids), asked.terms)
+            counts = self._lexical.count(db, ids, asked.terms)
             times = Times.of(db, ids, self._mirror)
             for name, pool in pools.items():
                 mine = counts.of(at[name])

@@ -11,7 +11,7 @@ from embodmem.store import Store
 T = TypeVar("T")
 
 MOST_RECORDS, MOST_BYTES = 16_384, 32 << 20
-"""How many records, and about how many bytes of them, are held; with more, all are dropped and it begins anew."""
+"""How many records, and about how many bytes of them, are held; with more, those read first are dropped."""
 
 
 class Held(Generic[T]):
@@ -37,7 +37,8 @@ class Held(Generic[T]):
             if touched is None:
                 self._clear()
             for number in touched or ():
-                self._held.pop(number, None)
+                if number in self._held:
+                    self._bytes -= self._size(self._held.pop(number))
             self._state = state
 
     def _clear(self) -> None:
@@ -60,12 +61,20 @@ class Held(Generic[T]):
         found.update(fresh)
         with self._lock:
             if is_now and state == self._state:
-                self._bytes += sum(map(self._size, fresh.values()))
-                if len(self._held) + len(fresh) > MOST_RECORDS or self._bytes > MOST_BYTES:
-                    self._clear()
-                else:
-                    self._held.update(fresh)
+                self._keep(fresh)
         return found
+
+    def _keep(self, fresh: dict[int, T]) -> None:
+        for number, what in fresh.items():
+            if number not in self._held:  # another thread may have read it meanwhile
+                self._held[number] = what
+                self._bytes += self._size(what)
+        if len(self._held) <= MOST_RECORDS and self._bytes <= MOST_BYTES:
+            return
+        for number in list(self._held):  # in the order in which they came
+            self._bytes -= self._size(self._held.pop(number))
+            if len(self._held) <= 3 * MOST_RECORDS // 4 and self._bytes <= 3 * MOST_BYTES // 4:
+                return
 
     def _is_news(self, state: int) -> bool:
         return self._state is None or state > self._state

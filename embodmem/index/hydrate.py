@@ -9,7 +9,6 @@ from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from embodmem.index.held import Held
 from embodmem.store import Store
@@ -73,9 +72,8 @@ class Contents:
 
         return self._held.of(numbers, read)
 
-    def texts(self, db: sqlite3.Connection, ids: NDArray[np.int64]) -> tuple[list[str], list[str]]:
-        """Labels and texts of records (N,), in their order."""
-        numbers = ids.tolist()
+    def texts(self, db: sqlite3.Connection, numbers: Sequence[int]) -> tuple[list[str], list[str]]:
+        """Labels and texts of records that exist, in their order."""
         rows = self.rows(db, numbers)
         return [rows[n][_LABEL] for n in numbers], [rows[n][_TEXT] for n in numbers]
 

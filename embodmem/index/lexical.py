@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import threading
+import sqlite3
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.index.held import Held
+from embodmem.index.hydrate import Contents
 from embodmem.index.words import Stemmer, content_words
+from embodmem.store import Store
 
 K1, B = 0.9, 0.4
 """Saturation and length normalisation of BM25, as Anserini sets them for all collections (Yang et al., SIGIR 2017)."""
@@ -17,63 +20,81 @@ K1, B = 0.9, 0.4
 LABEL_WEIGHT = 4.0
 """A word of the label counts as so many of the text (Robertson et al., CIKM 2004: weighted fields)."""
 
-_HELD_TEXTS, _HELD_WORDS = 16_384, 1 << 22
-"""Texts, and words in all of them, that are held."""
+_IN_LABEL = 0x5851F42D4C957F2D
+"""Makes the number of a stem in a label another one than that in a text."""
+
+_BYTES = 150
+"""About what a record that was taken apart takes beside its stems."""
+
+
+class Laid(NamedTuple):
+    """A record taken apart.
+
+    Attributes:
+        stems: (W,) number of each, of label and text. They are 64 bits of a hash: among a million stems the chance that
+            two share a number is one in 30 million.
+        length: Words of the text, and those of the label, which count more.
+    """
+
+    stems: NDArray[np.int64]
+    length: float
+
+
+def lay(stemmer: Stemmer, labels: Sequence[str], texts: Sequence[str]) -> list[Laid]:
+    """Take records apart, each with its label and its text."""
+    made = []
+    for label, text in zip(stemmer.stems(labels), stemmer.stems(texts), strict=True):
+        numbers = [*(hash(stem) ^ _IN_LABEL for stem in label), *map(hash, text)]
+        made.append(Laid(np.array(numbers, dtype=np.int64), LABEL_WEIGHT * len(label) + len(text)))
+    return made
+
+
+def counted(stemmer: Stemmer, rows: Sequence[Laid], terms: Sequence[str]) -> Counts:
+    """How often words (T,) occur in records (N,); of two words of one stem, one counts."""
+    total, count = len(rows), len(terms)
+    length = np.fromiter((row.length for row in rows), np.float64, total)
+    if not total or not count:
+        return Counts(np.zeros((total, count)), length)
+    found = [hash(stems[0]) if stems else -1 for stems in stemmer.stems(terms)]  # no hash is -1
+    wanted = np.array([*found, *(number ^ _IN_LABEL if number != -1 else -1 for number in found)], dtype=np.int64)
+    order = np.argsort(wanted, kind="stable")
+    flat = np.concatenate([row.stems for row in rows])
+    ends = np.cumsum(np.fromiter((len(row.stems) for row in rows), np.int64, total))
+    place = np.minimum(np.searchsorted(wanted[order], flat), 2 * count - 1)
+    hit = np.flatnonzero(wanted[order][place] == flat)
+    owner, term = np.searchsorted(ends, hit, side="right"), order[place[hit]]
+    weight = np.where(term < count, 1.0, LABEL_WEIGHT)
+    return Counts(np.bincount(owner * count + term % count, weight, total * count).reshape(total, count), length)
 
 
 class Lexical:
-    """Scores a pool of records by the words of a query; texts that were taken apart are held.
+    """Counts the words of a query in records; what was taken apart is held until it changes.
 
     Args:
-        stemmer: Takes them apart; None makes one.
+        store: The memory's file.
+        contents: What the records say.
+        stemmer: Takes them apart.
     """
 
-    def __init__(self, stemmer: Stemmer | None = None) -> None:
-        self._stemmer = stemmer or Stemmer()
-        self._lock = threading.Lock()
-        self._number: dict[str, int] = {}
-        self._held: dict[str, NDArray[np.int64]] = {}
-        self._words = 0
+    def __init__(self, store: Store, contents: Contents, stemmer: Stemmer) -> None:
+        self._contents, self._stemmer = contents, stemmer
+        self._held: Held[Laid] = Held(store, lambda row: 8 * len(row.stems) + _BYTES)
 
-    def _numbers(self, texts: Sequence[str]) -> list[NDArray[np.int64]]:
-        """The stems of each text as numbers."""
-        with self._lock:
-            if len(self._held) + len(texts) > _HELD_TEXTS or self._words > _HELD_WORDS:
-                self._held.clear()
-                self._number.clear()
-                self._words = 0
-            fresh = [text for text in dict.fromkeys(texts) if text not in self._held]
-            for text, stems in zip(fresh, self._stemmer.stems(fresh), strict=True):
-                found = [self._number.setdefault(stem, len(self._number)) for stem in stems]
-                self._held[text] = np.array(found, dtype=np.int64)
-                self._words += len(found)
-            return [self._held[text] for text in texts]
-
-    def count(self, labels: Sequence[str], texts: Sequence[str], terms: Sequence[str]) -> Counts:
-        """How often terms occur in records.
+    def count(self, db: sqlite3.Connection, ids: NDArray[np.int64], terms: Sequence[str]) -> Counts:
+        """How often words occur in records.
 
         Args:
-            labels: (N,) of the records.
-            texts: (N,) of the records.
+            db: From `Store.read`.
+            ids: (N,) of the records.
             terms: (T,) words.
         """
-        total, labelled = len(texts), [i for i, label in enumerate(labels) if label]
-        found = self._numbers([*terms, *texts, *(labels[i] for i in labelled)])
-        wanted = np.array([row[0] if len(row) else -1 for row in found[: len(terms)]], dtype=np.int64)
-        rows = found[len(terms) :]
-        lengths = np.array([len(row) for row in rows], dtype=np.int64)
-        record = np.concatenate([np.arange(total), np.array(labelled, dtype=np.int64)])
-        weight = np.where(np.arange(len(rows)) < total, 1.0, LABEL_WEIGHT)
-        length = np.bincount(record, weight * lengths, total)
-        if not total or not len(terms):
-            return Counts(np.zeros((total, len(terms))), length)
-        flat = np.concatenate(rows)
-        order = np.argsort(wanted, kind="stable")
-        place = np.minimum(np.searchsorted(wanted[order], flat), len(terms) - 1)
-        hit = np.flatnonzero(wanted[order][place] == flat)
-        owner = np.searchsorted(np.cumsum(lengths), hit, side="right")
-        cell = record[owner] * len(terms) + order[place[hit]]
-        return Counts(np.bincount(cell, weight[owner], total * len(terms)).reshape(total, len(terms)), length)
+
+        def read(left: list[int]) -> dict[int, Laid]:
+            return dict(zip(left, lay(self._stemmer, *self._contents.texts(db, left)), strict=True))
+
+        numbers = ids.tolist()
+        rows = self._held.of(numbers, read)
+        return counted(self._stemmer, [rows[number] for number in numbers], terms)
 
 
 class Counts:

@@ -214,7 +214,7 @@ class Search:
     ) -> NDArray[np.float64]:
         """(N,) scores with the first `late_depth` in the order that late interaction gives them."""
         first = np.sort(np.argsort(-scores, kind="stable")[: self.settings.late_depth])
-        labels, texts = self.contents.texts(db, pool.ids[first])
+        labels, texts = self.contents.texts(db, pool.ids[first].tolist())
         whole = [f"{a}. {b}" if a and b else a or b for a, b in zip(labels, texts, strict=True)]
         laid = [
             late.scores(

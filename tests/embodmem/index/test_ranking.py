@@ -17,7 +17,7 @@ from embodmem.encoders import HashingEncoder
 from embodmem.errors import ConfigError
 from embodmem.index import Record, Records
 from embodmem.index.late import Late
-from embodmem.index.lexical import K1, LABEL_WEIGHT, B, Lexical
+from embodmem.index.lexical import K1, LABEL_WEIGHT, B, counted, lay
 from embodmem.index.ranking import to_unit
 from embodmem.index.words import Stemmer, parts_of
 from embodmem.store import Store
@@ -33,7 +33,8 @@ texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join), min
 def test_counts_and_weights_are_those_of_the_definition(rows: list[str], terms: list[str]) -> None:
     stem = {word: Stemmer().stems([word])[0][0] for word in WORDS}
     labels = rows[::-1]
-    counts = Lexical().count(labels, rows, terms)
+    stemmer = Stemmer()
+    counts = counted(stemmer, lay(stemmer, labels, rows), terms)
     length = [len(text.split()) + LABEL_WEIGHT * len(label.split()) for label, text in zip(labels, rows, strict=True)]
     assert_allclose(counts.length, length)
     for i, (label, text) in enumerate(zip(labels, rows, strict=True)):
