@@ -148,8 +148,12 @@ class Recaller:
         said.update((item.id, said_in(item)) for item in fused.surfaces)
         order = self._guard.places([said[key] for key in best], query)
         items = self._read(db, [best[place.at] for place in order[:k]], fused, scores)
-        ids = [key if isinstance(key, str) else f"{said[key].kind}:{key}" for key in best]
-        return placed(items, order, ids)
+
+        def name(at: int) -> str:
+            key = best[at]
+            return key if isinstance(key, str) else f"{said[key].kind}:{key}"
+
+        return placed(items, order, name)
 
     def _ask(
         self, db: sqlite3.Connection, query: Query, k: int, fused: Fused, hop: str = "", weight: float = 1.0

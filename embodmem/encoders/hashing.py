@@ -86,10 +86,10 @@ class HashingEncoder:
         pieces = [marked[i : i + n] for n in (3, 4, 5) for i in range(len(marked) - n + 1)]
         whole, parts = self._hashed([f"word {stem}"]), self._hashed([f"piece {piece}" for piece in pieces])
         # Pieces with the same place and opposite signs can cancel; the word itself stays.
-        parts /= max(float(np.linalg.norm(parts)), 1.0)
+        parts /= max(float(_norm(parts)), 1.0)
         row = math.sqrt(1.0 - _PIECE_SHARE) * whole + math.sqrt(_PIECE_SHARE) * parts
         weight = _STOP_WEIGHT if word in _STOP_WORDS else 1.0
-        return np.asarray(weight * row / np.linalg.norm(row), dtype=np.float32)
+        return np.asarray(weight * row / _norm(row), dtype=np.float32)
 
     def _hashed(self, features: list[str]) -> NDArray[np.float32]:
         """(dim,) sum of sign(feature) at hash(feature); Weinberger et al., ICML 2009, eq. 1."""
@@ -98,6 +98,10 @@ class HashingEncoder:
         signs = 1.0 - 2.0 * (hashes & np.uint64(1)).astype(np.float32)
         places = ((hashes >> np.uint64(1)) % np.uint64(self.dim)).astype(np.intp)
         return np.bincount(places, signs, self.dim).astype(np.float32)
+
+
+def _norm(vector: NDArray[np.float32]) -> np.float32:
+    return np.sqrt(vector.dot(vector), dtype=np.float32)
 
 
 def _stem(word: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,7 +126,7 @@ class Guard:
         """Answers in the order in which they may be given, see `guarded`; a list by filters alone stays as it is."""
         if not self.orders(query):
             return list(items)
-        return guarded(items, query.text or "", self.config, cache(self.trust.is_proven))
+        return guarded(items, query.text or "", self.config, self.trust.is_proven)
 
     def orders(self, query: Query) -> bool:
         """Whether it has a say in the order of the answers to a query."""
@@ -135,7 +134,7 @@ class Guard:
 
     def places(self, said: Sequence[Said], query: Query) -> list[Place]:
         """The order of answers that are not made yet, see `order.places`, where it has a say."""
-        return places(said, query.text or "", self.config, cache(self.trust.is_proven))
+        return places(said, query.text or "", self.config, self.trust.is_proven)
 
     def keep_apart(self, number: int, stamp_ns: int, reason: str) -> None:
         """Put a record into quarantine."""

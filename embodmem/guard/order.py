@@ -86,16 +86,16 @@ def guarded(
         `why["guard.unproven"]` mark what was moved back.
     """
     order = places([said_in(item) for item in items], question, config, is_proven)
-    return placed([items[place.at] for place in order], order, [item.id for item in items])
+    return placed([items[place.at] for place in order], order, lambda at: items[at].id)
 
 
-def placed(items: Sequence[Recall], order: Sequence[Place], ids: Sequence[str]) -> list[Recall]:
+def placed(items: Sequence[Recall], order: Sequence[Place], name: Callable[[int], str]) -> list[Recall]:
     """Answers in their order, with what moved them and a score that is none above the one before it.
 
     Args:
         items: The first of them, in their order.
         order: Of these and those that follow.
-        ids: Of all, as they stood.
+        name: The id of what stood somewhere.
     """
     done: list[Recall] = []
     for item, place in zip(items, order, strict=False):
@@ -103,7 +103,7 @@ def placed(items: Sequence[Recall], order: Sequence[Place], ids: Sequence[str]) 
         if place.why:
             changed["why"] = {**item.why, **place.why}
         if place.copies:
-            changed["data"] = {**item.data, "copies": [ids[at] for at in place.copies]}
+            changed["data"] = {**item.data, "copies": [name(at) for at in place.copies]}
         if done and item.score > done[-1].score:
             changed["score"] = done[-1].score
         done.append(replace(item, **changed) if changed else item)
@@ -113,12 +113,15 @@ def placed(items: Sequence[Recall], order: Sequence[Place], ids: Sequence[str]) 
 def places(said: Sequence[Said], question: str, config: GuardConfig, is_proven: Callable[[str], bool]) -> list[Place]:
     """As `guarded`, of what the order hangs on alone."""
     asked = stems(question)
+    proven = {source: is_proven(source) for source in {one.source for one in said}}
+    claims = [at for at, one in enumerate(said) if one.kind == "event" and one.subkind in config.claims]
+    echoes = {at for at in claims if is_echo(stems(said[at].text), asked, config)} if asked else set()
+    if all(proven.values()) and not echoes:
+        return [Place(at) for at in range(len(said))]
     groups: dict[tuple[bool, bool], list[Place]] = {}
     for at, one in enumerate(said):
-        is_claim = one.kind == "event" and one.subkind in config.claims
-        echo = bool(asked) and is_claim and is_echo(stems(one.text), asked, config)
-        group = groups.setdefault((is_proven(one.source), echo), [])
-        group.append(Place(at, {"guard.echo": 1.0} if echo else {}))
+        group = groups.setdefault((proven[one.source], at in echoes), [])
+        group.append(Place(at, {"guard.echo": 1.0} if at in echoes else {}))
     kept = [_vouched(group, said, config) for group in _groups(groups.get((False, False), ()), said, config)]
     others = [place for place in kept if not _is_vouched(place)]
     trusted = [*groups.get((True, False), ()), *(place for place in kept if _is_vouched(place))]

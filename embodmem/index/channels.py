@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +18,11 @@ from embodmem.index.hydrate import Contents
 from embodmem.index.lexical import Lexical
 from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over, seconds_from
 from embodmem.index.mirror import Mirror
+from embodmem.index.passed import Passed
 from embodmem.index.pool import Pool
 from embodmem.index.postings import Postings, presence, rarities
 from embodmem.index.request import request_weights
-from embodmem.index.rows import At, Rows
+from embodmem.index.rows import Rows
 from embodmem.index.vectors import NO_VECTOR, Likes, Vectors
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
@@ -33,52 +33,6 @@ LINKED_DEPTH = 50
 
 MOST_BEARERS = 200
 """Of the records that bear a name, activation starts from so many of the newest."""
-
-
-@dataclass(frozen=True, slots=True)
-class Passed:
-    """What passes the filters, of groups of kinds that share none.
-
-    Attributes:
-        ids: (N,) row ids, ascending, of all groups.
-        distance: (N,) metres from the point of the query, NaN without a place; None where it has no point.
-        names: Of the groups.
-        parts: Where in `ids` those of each group stand.
-        group: (N,) which group each is of; None where there is only one.
-    """
-
-    ids: NDArray[np.int64]
-    distance: NDArray[np.float64] | None
-    names: tuple[str, ...]
-    parts: tuple[At, ...]
-    group: NDArray[np.int8] | None
-
-    @classmethod
-    def of(
-        cls,
-        ids: NDArray[np.int64],
-        distance: NDArray[np.float64] | None,
-        names: tuple[str, ...],
-        group: NDArray[np.int8] | None,
-    ) -> Passed:
-        """Of ids and their groups."""
-        if group is None:
-            return cls(ids, distance, names, (slice(None),), None)
-        parts = tuple(np.flatnonzero(group == number) for number in range(len(names)))
-        return cls(ids, distance, names, parts, group)
-
-    def each(self) -> list[tuple[str, NDArray[np.int64]]]:
-        """The ids of each group."""
-        if self.group is None:
-            return [(self.names[0], self.ids)]  # the very array, whose rows are known
-        return [(name, self.ids[part]) for name, part in zip(self.names, self.parts, strict=True)]
-
-    def split(self, at: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Which of some (M,), by where they stand in `ids`, are of each group: where they stand in `at`."""
-        if self.group is None:
-            return [np.arange(len(at))]
-        group = self.group[at]
-        return [np.flatnonzero(group == number) for number in range(len(self.names))]
 
 
 class Channels:
@@ -195,7 +149,7 @@ class Channels:
         if not len(passed.ids):
             return {}
         seen = self._seen(db, asked.query, passed.ids)
-        likes = self.vectors.likes(db, passed.ids, passed.parts, asked.vectors, depth, self.floor)
+        likes = self.vectors.likes(db, passed, asked.vectors, depth, self.floor)
         there = np.zeros(len(passed.ids), np.bool_)
         first = self._first_look(db, asked, passed, depth, seen, likes, there)
         linked_to = self._linked(db, asked, first, how)

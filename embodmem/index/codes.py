@@ -16,6 +16,9 @@ Floats = NDArray[np.float32]
 FEW = 512
 """Up to so many rows are estimated finely at once."""
 
+ALONE_BYTES = 6 << 20
+"""Up to so many bytes of codes are multiplied by the asking thread alone: about a millisecond."""
+
 _SLACK = 1e-5
 """What the order of summation may change in a product of float32 vectors of unit norm."""
 
@@ -67,7 +70,10 @@ class Estimate:
             np.multiply(error[part], wider, out=bounds[part])
             bounds[part] += slack
 
-        in_parts(part_of, len(codes))
+        if codes.nbytes <= ALONE_BYTES:  # to wake another thread costs more than it helps
+            part_of(slice(None))
+        else:
+            in_parts(part_of, len(codes))
         return cosines[0], bounds
 
     def fine(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:

@@ -75,6 +75,11 @@ def dense(at: NDArray[np.int64]) -> At:
     return at
 
 
+def taken(at: At, part: At) -> At:
+    """Those of some rows (N,) that stand at `part` of them."""
+    return dense(np.arange(at.start, at.stop)[part] if isinstance(at, slice) else at[part])
+
+
 def kept(at: At, keep: NDArray[np.bool_]) -> At:
     """Those of some rows (N,) that are kept."""
     count = int(np.count_nonzero(keep))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +13,8 @@ from embodmem.index.bits import unpack
 from embodmem.index.codes import FEW, Estimate, best_first, contenders, dots, quantise
 from embodmem.index.hydrate import among
 from embodmem.index.mirror import Mirror
-from embodmem.index.rows import At, Rows, dense, kept
+from embodmem.index.passed import Passed
+from embodmem.index.rows import At, Rows
 
 _CHUNK = 8192
 
@@ -44,6 +45,9 @@ class Likes(NamedTuple):
         return self if count == len(self.at) else Likes(self.at[:count], self.cosines[:count])
 
 
+_NONE = Likes(np.empty(0, np.int64), np.empty(0, np.float32))
+
+
 class Vectors:
     """Embeddings by record id.
 
@@ -72,59 +76,58 @@ class Vectors:
             depth: At most so many.
             floor: The least cosine.
         """
-        ((found,),) = self.likes(db, ids, (slice(None),), query[None], depth, floor)
+        passed = Passed.of(ids, None, ("",), None)
+        ((found,),) = self.likes(db, passed, query[None], depth, floor)
         return dict(zip(ids[found.at].tolist(), found.cosines.tolist(), strict=True))
 
     def likes(
-        self,
-        db: sqlite3.Connection,
-        ids: NDArray[np.int64],
-        parts: Sequence[At],
-        queries: NDArray[np.float32],
-        depth: int,
-        floor: float,
+        self, db: sqlite3.Connection, passed: Passed, queries: NDArray[np.float32], depth: int, floor: float
     ) -> list[list[Likes]]:
-        """Of each query and each part of some records the `depth` with the largest cosine, none below `floor`.
+        """Of each query and each group of some records the `depth` with the largest cosine, none below `floor`.
 
         Args:
             db: From `Store.read`.
-            ids: (N,) all among which to choose, ascending.
-            parts: Where those of each part stand, ascending.
+            passed: All among which to choose.
             queries: (V, dim) of unit norm.
             depth: At most so many.
             floor: The least cosine.
         """
         with self._mirror.at(db) as rows:
-            if rows is None:
-                found = [[self._likes_in_file(db, ids, part, query, depth) for part in parts] for query in queries]
-            else:
-                passes = [_Pass(rows, query) for query in queries]
-                found = [[self._likes_in_rows(db, one, ids, part, depth, floor) for part in parts] for one in passes]
-        return [[each.above(floor) for each in of_query] for of_query in found]
+            found = []
+            for query in queries:
+                one = None if rows is None else _Pass(rows, query)
+                each = range(len(passed.parts))
+                found.append([self._likes_of(db, one, passed, group, query, depth, floor) for group in each])
+        return [[one_of.above(floor) for one_of in of_query] for of_query in found]
 
-    def _likes_in_file(
-        self, db: sqlite3.Connection, ids: NDArray[np.int64], part: At, query: NDArray[np.float32], depth: int
+    def _likes_of(
+        self,
+        db: sqlite3.Connection,
+        one: _Pass | None,
+        passed: Passed,
+        group: int,
+        query: NDArray[np.float32],
+        depth: int,
+        floor: float,
     ) -> Likes:
-        cosines = self._scores(db, None, ids[part], query[None])[0]
-        best = best_first(cosines, depth)  # of equals the lower id comes first
-        return Likes(best if _is_all(part) else np.arange(len(ids))[part][best], cosines[best])
-
-    def _likes_in_rows(
-        self, db: sqlite3.Connection, one: _Pass, ids: NDArray[np.int64], part: At, depth: int, floor: float
-    ) -> Likes:
-        rows, query = one.rows, one.query
-        at = rows.rows_of(ids)
-        mine = at if _is_all(part) else _taken(at, part)
-        near = None if rows.is_exact else self._near(rows, ids[part], query, depth, floor)
-        found = one.contenders(mine if near is None else rows.rows_of(near), depth, floor)
+        """Those of one group, by number; `one` goes over the rows in RAM, None reads the file."""
+        if one is None:
+            cosines = self._scores(db, None, passed.ids[passed.parts[group]], query[None])[0]
+            best = best_first(cosines, depth)  # of equals the lower id comes first
+            return Likes(np.arange(len(passed.ids))[passed.parts[group]][best], cosines[best])
+        rows = one.rows
+        at, part = rows.rows_of(passed.ids), passed.lying_in(rows)[group]
+        near = None if rows.is_exact else self._near(rows, passed.each()[group][1], query, depth, floor)
+        found = one.contenders(part if near is None else rows.rows_of(near), depth, floor)
+        if not len(found):
+            return _NONE
         if rows.is_exact:
             cosines = dots(query[None], rows.column("exact")[found])[0]
         else:
             cosines = self._read_scores(db, rows.column("ids")[found], query)
         best = best_first(cosines, depth)
         found = found[best]
-        place = found - at.start if isinstance(at, slice) else np.searchsorted(at, found)
-        return Likes(place, cosines[best])
+        return Likes(found - at.start if isinstance(at, slice) else np.searchsorted(at, found), cosines[best])
 
     def scores_each(
         self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
@@ -207,8 +210,9 @@ class _Pass:
         self._whole: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
     def contenders(self, at: At, depth: int, floor: float) -> NDArray[np.int64]:
-        """Which rows (N,), ascending, of some may be among the `depth` with the largest cosine."""
-        at = kept(at, self.rows.column("has")[at])
+        """Which rows (N,), ascending, of some with a vector may be among the `depth` with the largest cosine."""
+        if not (at.stop - at.start if isinstance(at, slice) else len(at)):
+            return _NONE.at
         if self.rows.is_exact and not isinstance(at, slice) and len(at) <= FEW:
             return at
         cosines, bounds = self._rough(at)
@@ -224,15 +228,6 @@ class _Pass:
         if self._whole is None:  # a pass over all of them beats a copy of many
             self._whole = self._estimate.rough(*self._columns)
         return self._whole[0][at], self._whole[1][at]
-
-
-def _is_all(part: At) -> bool:
-    return isinstance(part, slice) and part == slice(None)
-
-
-def _taken(at: At, part: At) -> At:
-    """Part of some rows."""
-    return dense(np.arange(at.start, at.stop)[part] if isinstance(at, slice) else at[part])
 
 
 def _those_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from embodmem.errors import InvalidInput
 from embodmem.index import Record, Records
 from embodmem.index.codes import Estimate, contenders, quantise
+from embodmem.index.passed import Passed
 from embodmem.index.rows import Rows
 from embodmem.store import Store
 from embodmem.types import Query
@@ -129,12 +130,13 @@ def test_the_most_alike_of_each_part(path: Path, monkeypatch: pytest.MonkeyPatch
         for ids in (np.arange(1, count + 1), np.sort(rng.choice(count, 300, replace=False)) + 1):
             owner = rng.integers(0, 3, len(ids))
             owner[: len(ids) // 2] = 0
-            parts = (slice(None),) if turn == 0 else tuple(np.flatnonzero(owner == i) for i in range(3))
+            names = ("a",) if turn == 0 else ("a", "b", "c")
+            passed = Passed.of(ids, None, names, None if turn == 0 else owner.astype(np.int8))
             queries = np.concatenate([vectors[[500]], unit(rng.standard_normal((1, DIM)))])
             with records.store.read() as db:
-                found = records.channels.vectors.likes(db, ids, parts, queries, 20, 0.1)
+                found = records.channels.vectors.likes(db, passed, queries, 20, 0.1)
             for query, of_query in zip(queries, found, strict=True):
-                for part, likes in zip(parts, of_query, strict=True):
+                for part, likes in zip(passed.parts, of_query, strict=True):
                     place = [i for i in np.arange(len(ids))[part].tolist() if ids[i] - 1 not in bare]
                     cosine = {i: float(vectors[ids[i] - 1] @ query) for i in place}
                     rank = sorted((i for i in place if cosine[i] >= 0.1), key=lambda i: (-round(cosine[i], 5), i))[:20]
