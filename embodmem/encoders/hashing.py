@@ -101,7 +101,8 @@ class HashingEncoder:
 
 
 def _norm(vector: NDArray[np.float32]) -> np.float32:
-    return np.sqrt(vector.dot(vector), dtype=np.float32)
+    length: np.float32 = np.sqrt(vector.dot(vector))
+    return length
 
 
 def _stem(word: str) -> str:
