@@ -17,6 +17,10 @@ CACHE_KIB = 65_536
 """Pages that the writer holds in RAM at most; a reader holds a quarter. Beyond its cache a large transaction writes
 pages more than once."""
 
+MAPPED_BYTES = 1 << 30
+"""So much of the file readers see in memory, without a call of the system for each page: a narrow search, which reads
+some 25 pages from all over the file, takes two thirds of the time."""
+
 
 def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool = False) -> sqlite3.Connection:
     """Open a connection.
@@ -47,6 +51,8 @@ def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         db.execute("PRAGMA secure_delete = ON")
         db.execute("PRAGMA wal_autocheckpoint = 4000")
+    else:
+        db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
     return db
 
 
