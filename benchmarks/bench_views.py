@@ -28,6 +28,7 @@ from embodmem.spatial.codebook import Codebook, QuantisedEmbeddings
 from embodmem.spatial.cover import greedy_cover
 from embodmem.spatial.octree import Octree
 from embodmem.spatial.views import ViewMemory
+from embodmem.store.changes import note_new
 
 KITCHEN = DATA / "seven_scenes_kitchen"
 KS = (1, 2, 4, 8)
@@ -97,6 +98,7 @@ def cost_of_many(memory: EmbodiedMemory, T: Pose, copies: int) -> tuple[int, flo
         for (number,) in db.execute("SELECT id FROM keyframe").fetchall():
             for _ in range(copies - 1):
                 new = db.execute(sql, (number,)).lastrowid
+                note_new(db, new, new)
                 db.execute(
                     "INSERT INTO keyframe SELECT ?, T_world_camera, NULL FROM keyframe WHERE id = ?", (new, number)
                 )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from embodmem.errors import InvalidInput
 from embodmem.index.choose import depth, spread
 from embodmem.index.records import Records
+from embodmem.store.changes import note_new
 from embodmem.types import Event, Percept, Query, Recall
 
 _TABLES = ("record", "record_tag", "record_link", "object", "keyframe", "fact")
@@ -128,6 +129,8 @@ class RecordMemory:
                 db.executemany(
                     f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})", rows
                 )
+                for row in rows if table == "record" else ():
+                    note_new(db, row[columns.index("id")], row[columns.index("id")])
             stamps = [(self.name, agent, ns) for agent, ns in state["stamps"].items()]
             db.executemany("INSERT INTO stamp VALUES (?, ?, ?)", stamps)
             encoder = self.records.encoder

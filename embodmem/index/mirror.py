@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from embodmem.errors import StoreError
 from embodmem.index.approximate import Approximate
 from embodmem.index.blocks import BLOCK_BITS, pack, read_rows, unpack
 from embodmem.index.rows import Batch, Group, OutOfOrder, Rows, exact_rows
+from embodmem.index.threads import aside
 from embodmem.store import Store
 
 LONGEST_LOG = 100_000
@@ -21,6 +23,35 @@ LONGEST_LOG = 100_000
 FOLLOW_FROM = 128
 """From so many changed records on, the rows are brought up to date after the commit, once something was searched: the
 next search does not wait for what a whole day changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """New records that follow one another.
+
+    Attributes:
+        batch: Their columns.
+        groups: What its group numbers mean.
+    """
+
+    batch: Batch
+    groups: list[Group]
+
+    def after(self, tail: Fresh) -> Fresh:
+        """With those that came before, if these follow them at once."""
+        if tail.batch.ids[-1] + 1 != self.batch.ids[0]:
+            return self
+        groups = list(dict.fromkeys(tail.groups + self.groups))
+        parts = []
+        for fresh in (tail, self):
+            number = np.array([groups.index(group) for group in fresh.groups], dtype=np.int32)
+            parts.append(replace(fresh.batch, group=number[fresh.batch.group]))
+        return Fresh(Batch.joined(*parts), groups)
+
+    def from_id(self, begin: int) -> Fresh | None:
+        """Those from an id on; None where there is none."""
+        left = self.batch.part(slice(max(0, begin - int(self.batch.ids[0])), None))
+        return Fresh(left, self.groups) if len(left.ids) else None
 
 
 class Mirror:
@@ -41,7 +72,8 @@ class Mirror:
         self._logged = 0
         self._log_mutex = threading.Lock()  # held for moments only: a writer must not wait for a search
         self.approximate = Approximate()
-        self._fresh: tuple[int, Batch, Sequence[Group]] | None = None
+        self._fresh: tuple[int, Fresh, Callable[[], None] | None] | None = None
+        self._tail: Fresh | None = None  # of the transaction before, what filled no block yet
         self._sealed: int | None = None  # blocks below this number were sealed, or tried
         store.on_change.append(self._note)
         store.before_commit.append(self._seal_full)
@@ -142,26 +174,32 @@ class Mirror:
             for batch in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end)):
                 rows.put(batch)
 
-    def note(self, db: sqlite3.Connection, batch: Batch, groups: Sequence[Group]) -> None:
+    def note(self, db: sqlite3.Connection, batch: Batch, groups: list[Group]) -> None:
         """New records of the running transaction: while nothing else changes in it, blocks are made of these."""
-        self._fresh = (db.total_changes, batch, groups)
+        coded = None
+        if batch.ids[-1] >= exact_rows(self._dim):
+            coded = aside(batch.as_codes)
+        self._fresh = (db.total_changes, Fresh(batch, groups), coded)
 
     def _forget_fresh(self) -> None:
-        self._fresh = None
+        self._fresh = self._tail = None
 
     def _seal_full(self, db: sqlite3.Connection) -> None:
         """Before a commit: seal the blocks that were filled, once the memory is a large one."""
+        held, self._fresh, tail, self._tail = self._fresh, None, self._tail, None
         last = db.execute("SELECT ifnull(max(id), 0) FROM record").fetchone()[0]
         full = (last + 1) >> BLOCK_BITS
         if last < exact_rows(self._dim) or self._dim == 0:
             return
-        fresh, self._fresh = self._fresh, None
-        if fresh is not None and fresh[0] != db.total_changes:
-            fresh = None
+        fresh = None
+        if held is not None and held[0] == db.total_changes and held[2] is not None:
+            held[2]()
+            fresh = held[1] if tail is None else held[1].after(tail)
         if self._sealed is None:
             self._sealed = 1 + db.execute("SELECT ifnull(max(number), -1) FROM record_block").fetchone()[0]
-        self._seal(db, range(self._sealed, full), fresh and fresh[1:])
+        self._seal(db, range(self._sealed, full), fresh)
         self._sealed = max(self._sealed, full)
+        self._tail = None if fresh is None else fresh.from_id(full << BLOCK_BITS)
 
     def _seal_rest(self) -> None:
         """Before the file is closed: seal what was changed since it was sealed."""
@@ -184,13 +222,13 @@ class Mirror:
         self,
         db: sqlite3.Connection,
         numbers: Sequence[int],
-        fresh: tuple[Batch, Sequence[Group]] | None = None,
+        fresh: Fresh | None = None,
     ) -> None:
         for number in numbers:
             begin, end = number << BLOCK_BITS, (number + 1) << BLOCK_BITS
-            if fresh is not None and fresh[0].ids[0] <= begin and end <= fresh[0].ids[-1] + 1:
-                first = int(fresh[0].ids[0])
-                made = [(fresh[0].part(slice(begin - first, end - first)), fresh[1])]
+            if fresh is not None and fresh.batch.ids[0] <= begin and end <= fresh.batch.ids[-1] + 1:
+                first = int(fresh.batch.ids[0])
+                made = [(fresh.batch.part(slice(begin - first, end - first)), fresh.groups)]
             else:
                 rows = Rows(self._dim, exact=False)
                 made = [(b, rows.groups) for b in read_rows(db, rows, "r.id >= ? AND r.id < ?", (begin, end))]

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.index.bits import SQL_BITS
-from embodmem.index.bulk import batch_of, rows_of
+from embodmem.index.bulk import Columns, tags_of
 from embodmem.index.hydrate import among
 from embodmem.index.search import Search
 from embodmem.store import Store
-from embodmem.store.changes import BULK
+from embodmem.store.changes import TOUCH, note_new
 from embodmem.types import Encoder
 
 
@@ -75,7 +75,7 @@ class Record:
 
     def all_tags(self) -> list[str]:
         """By what label filters find it, in lower case, each once."""
-        return sorted({tag.lower() for tag in (self.label, *self.tags) if tag})
+        return tags_of((self.label, *self.tags))
 
 
 _PLACES = ("x", "y", "z", "x0", "y0", "z0", "x1", "y1", "z1")
@@ -96,7 +96,7 @@ _VECTOR = "INSERT INTO record_vector VALUES (?, ?)"
 _PUT_VECTOR = "INSERT INTO record_vector VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET embedding = excluded.embedding"
 
 _BULK_FROM = 8
-"""From so many records on, the indexes are filled by one statement for all."""
+"""From so many records on, blocks are made of what is at hand."""
 
 _UNIT = 1e-3
 """How far the square of a norm may be off 1."""
@@ -154,24 +154,25 @@ class Records(Search):
             if begin is None:
                 newest = db.execute("SELECT seq FROM sqlite_sequence WHERE name = 'record'").fetchone()
                 begin = 1 + (0 if newest is None else int(newest[0]))
-            numbered = list(enumerate(records, begin))
-            bulk = len(numbered) >= _BULK_FROM
-            if bulk:
-                db.execute("INSERT INTO state VALUES ('bulk', '1')")
-            db.executemany(_INSERT, rows_of(records, begin))
-            db.executemany(_TAG, ((tag, number) for number, record in numbered for tag in record.all_tags()))
-            db.executemany(_LINK, ((number, ref) for number, record in numbered for ref in record.evidence))
+            columns = Columns(records, begin)
+            db.executemany(_INSERT, columns.rows())
+            db.executemany(_TAG, columns.tags())
+            db.executemany(_LINK, columns.links())
             if vectors is None:
-                self._to_encode.update((number, record.text) for number, record in numbered if record.text)
+                self._to_encode.update(
+                    (number, record.text) for number, record in enumerate(records, begin) if record.text
+                )
             else:
                 db.executemany(_VECTOR, enumerate(_blobs(vectors), begin))
-            for statement in BULK if bulk else ():
-                db.execute(statement, (begin,))
-            if bulk and vectors is not None:
-                self.mirror.note(db, *batch_of(records, begin, vectors))
+            if records:
+                note_new(db, begin, begin + len(records) - 1)
+            if vectors is not None and len(records) >= _BULK_FROM:
+                self.mirror.note(db, *columns.batch(vectors))
         return np.arange(begin, begin + len(records), dtype=np.int64)
 
     def _check_texts(self, records: Sequence[Record]) -> None:
+        if 4 * max((len(text) for r in records for text in (r.label, r.text)), default=0) <= self._max_text_bytes:
+            return
         for record in records:
             for name, text in (("label", record.label), ("text", record.text)):
                 if 4 * len(text) > self._max_text_bytes and len(text.encode()) > self._max_text_bytes:
@@ -238,7 +239,7 @@ class Records(Search):
         """Make the vectors of these records anew, whole, from what they were made of."""
         with self.store.transaction() as db:
             given, values = among([int(number) for number in numbers])
-            self._to_encode.update(db.execute(f"SELECT id, text FROM record WHERE text != '' AND id {given}", values))
+            self._encode_later(db, f"SELECT id, text FROM record WHERE text != '' AND id {given}", values)
 
     def vector_bits(self) -> dict[int, int]:
         """How many vectors have so many bits a component: {32: ...} but for what `embodmem.lifecycle` made smaller."""
@@ -253,4 +254,10 @@ class Records(Search):
                 sql = "SELECT id, text FROM record WHERE text != '' AND id NOT IN (SELECT id FROM record_vector)"
             else:
                 sql = "SELECT id, text FROM record WHERE text != '' OR id IN (SELECT id FROM record_vector)"
-            self._to_encode.update(db.execute(sql).fetchall())
+            self._encode_later(db, sql)
+
+    def _encode_later(self, db: sqlite3.Connection, sql: str, values: Sequence[Any] = ()) -> None:
+        found = db.execute(sql, values).fetchall()
+        self._to_encode.update(found)
+        for statement in TOUCH:
+            db.executemany(statement, [(number, number) for number, _ in found])

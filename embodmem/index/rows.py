@@ -20,6 +20,9 @@ def exact_rows(dim: int) -> int:
     return EXACT_NUMBERS // max(dim, 1)
 
 
+_CODED_AT_ONCE = 1024
+"""Vectors that are coded in one go: what is made on the way stays near the processor."""
+
 Group = tuple[str, str, str, str, bool]
 """Kind, subkind, agent, source, live: what many records have in common."""
 
@@ -54,14 +57,25 @@ class Batch:
 
     def as_codes(self) -> None:
         """Turn vectors into codes."""
-        if self.exact is not None:
-            self.codes, self.scale, self.error = quantise(self.exact)
-            self.exact = None
+        if self.exact is None:
+            return
+        count, dim = self.exact.shape
+        codes, scale, error = np.empty((count, dim), np.int8), np.empty(count, np.float32), np.empty(count, np.float32)
+        for begin in range(0, count, _CODED_AT_ONCE):
+            part = slice(begin, begin + _CODED_AT_ONCE)
+            codes[part], scale[part], error[part] = quantise(self.exact[part])
+        self.codes, self.scale, self.error, self.exact = codes, scale, error, None
 
     def part(self, rows: slice) -> Batch:
         """Some of the rows; columns are not copied."""
         columns = {name: None if (c := getattr(self, name)) is None else c[rows] for name in self.__slots__}
         return Batch(**columns)  # type: ignore[arg-type]  # each is what it was
+
+    @classmethod
+    def joined(cls, first: Batch, then: Batch) -> Batch:
+        """One after the other; both hold the same columns."""
+        columns = {name: (getattr(first, name), getattr(then, name)) for name in cls.__slots__}
+        return cls(**{name: None if a is None else np.concatenate([a, b]) for name, (a, b) in columns.items()})  # type: ignore[arg-type]
 
 
 At = slice | NDArray[np.int64]

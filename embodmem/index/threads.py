@@ -48,6 +48,19 @@ def in_parts(job: Callable[[slice], None], count: int) -> None:
                 helper.result()
 
 
+def aside(job: Callable[[], None]) -> Callable[[], None]:
+    """Begin a job in another thread; what is returned waits for it, or does it where no thread has begun."""
+    begun = _called(job, min(1, THREADS - 1))
+
+    def finish() -> None:
+        if not begun or begun[0].cancel():
+            job()
+        else:
+            begun[0].result()
+
+    return finish
+
+
 def _called(work: Callable[[], None], times: int) -> list[Future[None]]:
     global _pool
     if times < 1:

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-BULK = """
-INSERT INTO record_words (rowid, label, text) SELECT id, label, text FROM record WHERE id >= ?1;
-INSERT OR REPLACE INTO record_area SELECT id >> 6, min(x0), max(x1), min(y0), max(y1), min(z0), max(z1) FROM record \
-WHERE id >= ?1 & ~63 AND x0 IS NOT NULL GROUP BY id >> 6;
-INSERT INTO touched SELECT id FROM record WHERE id >= ?1;
-DELETE FROM state WHERE name = 'bulk' AND ?1;
-""".strip().splitlines()
-"""What an insertion of many new records owes the indexes; ?1: the first id."""
+import sqlite3
+
+TOUCH = (
+    "INSERT INTO touched SELECT id FROM record WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT id FROM touched)",
+    "DELETE FROM record_block WHERE number BETWEEN ?1 >> 10 AND ?2 >> 10",
+)
+"""That records ?1 to ?2 have changed where no trigger tells: new ones, and new vectors of old ones."""
+
+_NEW = (
+    "INSERT INTO record_words (rowid, label, text) SELECT id, label, text FROM record WHERE id BETWEEN ?1 AND ?2",
+    # A box that holds the new ones already stays as it is.
+    "INSERT OR REPLACE INTO record_area SELECT id >> 6, min(x0), max(x1), min(y0), max(y1), min(z0), max(z1) "
+    "FROM record WHERE id BETWEEN ?1 & ~63 AND ?2 | 63 AND x0 IS NOT NULL AND EXISTS ("
+    "SELECT 1 FROM record n WHERE n.id BETWEEN ?1 AND ?2 AND n.x0 IS NOT NULL AND NOT EXISTS ("
+    "SELECT 1 FROM record_area a WHERE a.id = n.id >> 6 AND a.x0 <= n.x0 AND a.y0 <= n.y0 AND a.z0 <= n.z0 "
+    "AND a.x1 >= n.x1 AND a.y1 >= n.y1 AND a.z1 >= n.z1)) GROUP BY id >> 6",
+    *TOUCH,
+)
+
+
+def note_new(db: sqlite3.Connection, first: int, last: int) -> None:
+    """Fill the indexes for new records with ids from `first` to `last`: whoever inserts into `record` calls it.
+
+    Triggers would do it, too; for many records they cost more than all else that SQLite does for them.
+    """
+    for statement in _NEW:
+        db.execute(statement, (first, last))
+
 
 MERGE = "INSERT INTO record_words (record_words, rank) VALUES ('merge', ?)"
 """Merge segments of the word index, at most so many pages of it.
@@ -23,15 +43,13 @@ MERGE_FROM = 1000
 
 RECORDS_PER_PAGE = 16
 
-_TOUCH = tuple((table, what) for table in ("record", "record_vector") for what in ("INSERT", "UPDATE", "DELETE"))
-_NOT_BULK = "WHEN NOT EXISTS (SELECT 1 FROM main.state WHERE name = 'bulk')"
+_WATCHED = tuple((table, what) for table in ("record", "record_vector") for what in ("UPDATE", "DELETE"))
 
 # No INSERT OR IGNORE: the conflict clause of the statement that fires a trigger takes the place of the trigger's own.
 TOUCHED = "CREATE TEMP TABLE touched (id INTEGER PRIMARY KEY);" + "".join(
     f"CREATE TEMP TRIGGER touched_{table}_{what.lower()} AFTER {what} ON main.{table} "
-    f"{_NOT_BULK if what == 'INSERT' else ''} BEGIN INSERT INTO touched "
-    f"SELECT {'old' if what == 'DELETE' else 'new'}.id "
+    f"BEGIN INSERT INTO touched SELECT {'old' if what == 'DELETE' else 'new'}.id "
     f"WHERE NOT EXISTS (SELECT 1 FROM touched WHERE id = {'old' if what == 'DELETE' else 'new'}.id); END;"
-    for table, what in _TOUCH
+    for table, what in _WATCHED
 )
-"""Notes which records a transaction changed, whoever changed them; of one connection, never in the file."""
+"""Notes which records a transaction changed or removed, whoever did it; of one connection, never in the file."""

@@ -17,6 +17,10 @@ CACHE_KIB = 65_536
 """Pages that the writer holds in RAM at most; a reader holds a quarter. Beyond its cache a large transaction writes
 pages more than once."""
 
+LOG_PAGES, LOG_BYTES = 16_000, 32 << 20
+"""With so many pages in the log a commit moves them into the file itself; `checkpoint` mostly does it before, beside
+the writer. A log that begins anew is cut to so many bytes."""
+
 MAPPED_BYTES = 1 << 30
 """So much of the file readers see in memory, without a call of the system for each page: a narrow search, which reads
 some 25 pages from all over the file, takes two thirds of the time."""
@@ -50,7 +54,8 @@ def connect(path: Path, *, writable: bool, durable: bool = True, immutable: bool
         db.execute("PRAGMA journal_mode = WAL")
         db.execute(f"PRAGMA synchronous = {'FULL' if durable else 'OFF'}")
         db.execute("PRAGMA secure_delete = ON")
-        db.execute("PRAGMA wal_autocheckpoint = 4000")
+        db.execute(f"PRAGMA wal_autocheckpoint = {LOG_PAGES}")
+        db.execute(f"PRAGMA journal_size_limit = {LOG_BYTES}")
     else:
         db.execute(f"PRAGMA mmap_size = {MAPPED_BYTES}")
     return db

@@ -356,6 +356,13 @@ CREATE TABLE note_link (id INTEGER NOT NULL REFERENCES record ON DELETE CASCADE,
 CREATE INDEX note_link_ref ON note_link (ref);
 """
 
+_NEW = """
+-- Whoever inserts into `record` calls `store.changes.note_new`, which fills the indexes for all new rows at once.
+DROP TRIGGER record_insert;
+DROP TRIGGER record_insert_area;
+DROP TRIGGER block_vector_insert;
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -373,6 +380,7 @@ STEPS: tuple[str, ...] = (
     _SUMMARIES,
     _AREAS,
     _NOTES,
+    _NEW,
 )
 """Step i leads from version i to version i + 1."""
 

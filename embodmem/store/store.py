@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from embodmem.errors import MemoryInUse, ReadOnlyMemory, StoreError
 from embodmem.store.changes import MERGE, MERGE_FROM, RECORDS_PER_PAGE, TOUCHED
+from embodmem.store.checkpoint import Checkpoints
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.schema import migrate
@@ -74,6 +75,7 @@ class Store(State):
         self._version_reader: sqlite3.Connection | None = None
         self._closed = False
         self._writer: sqlite3.Connection | None = None
+        self._checkpoints = Checkpoints(self.path, not self.temporary)
         self._lock: Any = None
         if self.read_only:
             check_file(self.path, check_below_mib, writable=False)
@@ -137,6 +139,7 @@ class Store(State):
                 return
             self._depth, self._owner = 1, threading.get_ident()
             try:
+                self._checkpoints.before()
                 self._writer.execute("BEGIN IMMEDIATE")
                 yield self._writer
                 for hook in self.before_commit:
@@ -154,6 +157,8 @@ class Store(State):
                 done()
             if self._save_due is not None:
                 self._move_log(self._save_due)
+            else:
+                self._checkpoints.after(self._writer.total_changes)
 
     @property
     def in_transaction(self) -> bool:
@@ -302,7 +307,7 @@ class Store(State):
 
     def _move_log(self, wait_ms: int) -> None:
         assert self._writer is not None
-        with self._as_store_error("move the log into the file"):
+        with self._as_store_error("move the log into the file"), self._checkpoints.held():
             self._writer.execute(f"PRAGMA busy_timeout = {wait_ms}")
             try:
                 busy = self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
@@ -383,6 +388,7 @@ class Store(State):
             for reader in (*idle, self._version_reader):
                 if reader is not None:
                     reader.close()
+            self._checkpoints.close()
             if self._writer is not None:
                 self._writer.close()
                 self._writer = None
