@@ -261,10 +261,14 @@ def _in_spans(rows: Rows, begin: int | None, end: int | None, boxes: list[NDArra
     """Rows among which all are that fulfil these."""
     if begin is None and end is None and not boxes:
         return slice(0, rows.n)
+    earliest, latest = -np.inf if begin is None else float(begin), np.inf if end is None else float(end)
+    in_time = None if boxes else rows.spans_in(earliest, latest)
+    if in_time is not None:
+        return slice(in_time.start * Rows.SPAN, max(in_time.start * Rows.SPAN, min(rows.n, in_time.stop * Rows.SPAN)))
     spans = rows.spans()
-    keep: NDArray[np.bool_] = spans[1] >= (-np.inf if begin is None else float(begin))
+    keep: NDArray[np.bool_] = spans[1] >= earliest
     if end is not None:
-        keep &= spans[0] <= float(end)
+        keep &= spans[0] <= latest
     for lower, upper in boxes:
         keep &= _touches(spans[2:], lower, upper)
     found = kept(slice(0, len(keep)), keep)

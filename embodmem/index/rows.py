@@ -178,6 +178,7 @@ class Rows:
         self.made: dict[Hashable, Any] = {}
         """What was made of the rows, until something changes; whoever puts something here limits how much."""
         self._spans = np.empty((8, 0))
+        self._by_time = True
         self._logs: list[list[NDArray[np.int64]]] = []
         self._choices: dict[Hashable, Choice] = {}
 
@@ -351,7 +352,15 @@ class Rows:
             numbers = dirty[begin : begin + _SPANS_AT_ONCE]
             self._spans[:, numbers] = self._span(numbers)
         self._dirty.clear()
+        self._by_time = bool((self._spans[:2, 1:count] >= self._spans[:2, : count - 1]).all())
         return self._spans[:, :count]
+
+    def spans_in(self, begin: float, end: float) -> slice | None:
+        """Which of the `spans` have something between two stamps; None where they do not follow one another in time."""
+        spans = self.spans()
+        if not self._by_time:
+            return None
+        return slice(int(spans[1].searchsorted(begin)), int(spans[0].searchsorted(end, "right")))
 
     def _span(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         """(8, S) of these spans."""
