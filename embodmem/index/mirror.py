@@ -20,9 +20,9 @@ from embodmem.store import Store
 LONGEST_LOG = 100_000
 """Changed records that are noted one by one between two searches; after more of them everything is read again."""
 
-FOLLOW_FROM = 128
-"""From so many changed records on, the rows are brought up to date after the commit, once something was searched: the
-next search does not wait for what a whole day changed."""
+FOLLOW_FROM, FOLLOW_BATCH = 128, 16
+"""From so many changed records on, or so many in one transaction, the rows are brought up to date after the commit, once
+something was searched: the next search does not wait for it, and single writes hardly ever do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +69,7 @@ class Mirror:
         self._rows = Rows(dim, exact=True)
         self._state: int | None = None
         self._log: list[tuple[int, list[int] | None]] = []
-        self._logged = 0
+        self._logged = self._newest = 0  # changed records that are noted; those of the last commit
         self._log_mutex = threading.Lock()  # held for moments only: a writer must not wait for a search
         self.approximate = Approximate()
         self._fresh: tuple[int, Fresh, Callable[[], None] | None] | None = None
@@ -84,7 +84,8 @@ class Mirror:
 
     def _note(self, state: int, touched: list[int] | None) -> None:
         with self._log_mutex:
-            self._logged += 0 if touched is None else len(touched)
+            self._newest = 0 if touched is None else len(touched)
+            self._logged += self._newest
             if touched is None or self._logged > LONGEST_LOG:
                 self._log, self._logged = [(state, None)], 0
             elif touched:
@@ -110,7 +111,8 @@ class Mirror:
 
     def _keep_up(self) -> None:
         """After a commit: take in what has changed, if that is much and no search holds the rows."""
-        if self._logged < FOLLOW_FROM or self._state is None or not self._mutex.acquire(blocking=False):
+        is_due = self._logged >= FOLLOW_FROM or self._newest >= FOLLOW_BATCH
+        if not is_due or self._state is None or not self._mutex.acquire(blocking=False):
             return
         try:
             with suppress(StoreError), self._store.read() as db, self.at(db):  # what is written is written

@@ -17,7 +17,7 @@ from embodmem.index import Record, Records
 from embodmem.index.asked import best, words_of
 from embodmem.index.codes import products
 from embodmem.index.links import names_in
-from embodmem.index.mirror import FOLLOW_FROM
+from embodmem.index.mirror import FOLLOW_BATCH, FOLLOW_FROM
 from embodmem.index.postings import Postings, presence
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
@@ -193,3 +193,8 @@ def test_rows_keep_up_with_what_is_written_once_something_was_searched(records: 
     records.add_many(many)
     assert records.mirror._rows.n == 2 * FOLLOW_FROM + 1
     assert len(records.search(Query(text="mug"), 1000)) == 2 * FOLLOW_FROM + 1
+    there = records.mirror._rows.n
+    records.add_many(many[: FOLLOW_BATCH - 1])
+    assert records.mirror._rows.n == there  # few wait for the next search
+    records.add_many(many[:FOLLOW_BATCH])
+    assert records.mirror._rows.n == there + 2 * FOLLOW_BATCH - 1
