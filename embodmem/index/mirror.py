@@ -21,8 +21,8 @@ LONGEST_LOG = 100_000
 """Changed records that are noted one by one between two searches; after more of them everything is read again."""
 
 FOLLOW_FROM, FOLLOW_BATCH = 128, 16
-"""From so many changed records on, or so many in one transaction, the rows are brought up to date after the commit, once
-something was searched: the next search does not wait for it, and single writes hardly ever do."""
+"""From so many changed records on, or so many in one transaction, the rows are brought up to date after the commit,
+once something was searched: the next search does not wait for it, and single writes hardly ever do."""
 
 
 @dataclass(frozen=True, slots=True)
