@@ -227,6 +227,8 @@ def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, .
         return None  # whether a fact still holds is not in the rows
     boxes = _boxes(query)
     at: At = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, boxes)
+    for lower, upper in boxes:  # first: of a span of time most rows are in it, of a box few
+        at = _touching(rows, at, lower, upper)
     if rows.gone or not chosen.every:
         at = kept(at, chosen.groups[rows.column("group")[at]])  # -1, a record that is gone, takes the last
     if begin is not None or end is not None:
@@ -234,8 +236,14 @@ def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, .
         if end is not None:
             in_time &= rows.column("first")[at] <= end
         at = kept(at, in_time)
-    for lower, upper in boxes:
-        at = kept(at, _touches(rows.column("box")[at].T, lower, upper))
+    return at
+
+
+def _touching(rows: Rows, at: At, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> At:
+    """Those of some rows whose box touches one; each axis goes over what the one before has left."""
+    box = rows.column("box")
+    for axis in range(3):
+        at = kept(at, (box[at, axis + 3] >= lower[axis]) & (box[at, axis] <= upper[axis]))
     return at
 
 

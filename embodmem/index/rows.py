@@ -164,7 +164,7 @@ class Rows:
             "ids": np.empty(0, np.int64),
             "first": np.empty(0, np.int64),
             "last": np.empty(0, np.int64),
-            "box": np.empty((0, 6), np.float64),
+            "box": np.empty((0, 6), np.float64, order="F"),  # each of the six by itself: a filter reads one at a time
             "group": np.empty(0, np.int32),
             "has": np.empty(0, np.bool_),
             "codes": np.empty((0, dim), np.int8),
@@ -260,7 +260,7 @@ class Rows:
             return
         for name in self._names:
             old = self._held[name]
-            grown = np.empty((max(rows, 256), *old.shape[1:]), old.dtype)
+            grown = np.empty((max(rows, 256), *old.shape[1:]), old.dtype, order="F" if name == "box" else "C")
             grown[: self.n] = old[: self.n]
             self._held[name] = grown
 
@@ -331,6 +331,7 @@ class Rows:
             left = np.flatnonzero(self.column("group") >= 0)
             for name in self._names:
                 self._held[name] = self._held[name][left]
+            self._held["box"] = np.asfortranarray(self._held["box"])
             self.n, self.gone = len(left), 0
             self._dirty = set(range(-(-self.n // self.SPAN)))
             self._spans = self._spans[:, : len(self._dirty)]
