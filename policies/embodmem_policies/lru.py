@@ -51,17 +51,11 @@ class LRUCell(MemoryCell):
         """The real and the imaginary part of s, (B, N, 2)."""
         return self.zeros(batch, self.states, 2)
 
-    def decay(self) -> tuple[Tensor, Tensor]:
-        """Lambda (N,) complex and gamma (N,)."""
-        nu = self.log_nu.exp()
-        rotation = torch.polar(torch.exp(-nu), self.log_theta.exp())
-        return rotation, torch.sqrt(-torch.expm1(-2.0 * nu))
-
     @torch.no_grad()
     def stepper(self) -> Step:
         """See `MemoryCell.stepper`."""
-        factor, gamma = self.decay()
-        weights = (self.read_in.weight * gamma.repeat_interleave(2)[:, None], self.read_out.weight, self.skip.weight)
+        factor, gamma, _ = _decay(self.log_nu, self.log_theta)
+        weights = (_by_number(self.read_in.weight, gamma), self.read_out.weight, self.skip.weight)
         read_in, read_out, skip = to_arrays(tuple(weight.t().contiguous() for weight in weights))
         rotation, bias = to_arrays((factor, self.read_out.bias.clone()))
 
@@ -81,14 +75,22 @@ class LRUCell(MemoryCell):
 
     def scan(self, x: Tensor, state: State, start: Tensor) -> tuple[Tensor, State]:
         """See `MemoryCell.scan`."""
-        rotation, gamma = self.decay()
-        # gamma scales the rows of B, which is cheaper than scaling every input
-        weight = self.read_in.weight * gamma.repeat_interleave(2)[:, None]
-        out, skip = self.read_out, self.skip.weight
+        out, read_in, skip = self.read_out, self.read_in.weight, self.skip.weight
         y, last = _Oscillators.apply(  # type: ignore[no-untyped-call]
-            x, weight, rotation, out.weight, out.bias, skip, state, start
+            x, read_in, self.log_nu, self.log_theta, out.weight, out.bias, skip, state, start
         )
         return y, last
+
+
+def _decay(log_nu: Tensor, log_theta: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Lambda (N,) complex, gamma (N,), and nu."""
+    nu = log_nu.exp()
+    return torch.polar(torch.exp(-nu), log_theta.exp()), torch.expm1(-2.0 * nu).neg_().sqrt_(), nu
+
+
+def _by_number(weight: Tensor, factor: Tensor) -> Tensor:
+    """Scale the two rows of every number in `weight` (2 N, D) by its factor (N,)."""
+    return (weight.view(len(factor), -1) * factor[:, None]).view_as(weight)
 
 
 class _Oscillators(torch.autograd.Function):
@@ -103,35 +105,38 @@ class _Oscillators(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         read_in: Tensor,
-        rotation: Tensor,
+        log_nu: Tensor,
+        log_theta: Tensor,
         read_out: Tensor,
         bias: Tensor,
         skip: Tensor,
         initial: Tensor,
         start: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        (steps, batch, _), n = x.shape, len(rotation)
+        (steps, batch, _), n = x.shape, len(log_nu)
+        rotation, gamma, nu = _decay(log_nu, log_theta)
+        into = _by_number(read_in, gamma)  # gamma scales the rows of B, which is cheaper than scaling every input
         s, y = x.new_empty(steps, batch, n, 2), x.new_empty(steps, batch, len(bias))
         numbers = torch.view_as_complex(s)
         carry = torch.view_as_complex(initial.contiguous())
         for at in chunks(s):
             inputs, parts = x[at].flatten(0, 1), s[at].view(-1, 2 * n)
-            torch.mm(inputs, read_in.t(), out=parts)
+            torch.mm(inputs, into.t(), out=parts)
             if is_plain(numbers, rotation, carry, start):
                 launch("turn", numbers[at], numbers[at], rotation, carry, start[at])
             else:
                 run_scan(rotation, numbers[at], carry, start[at], out=numbers[at])
             carry = numbers[at.stop - 1]
             torch.addmm(bias, parts, read_out.t(), out=y[at].view(-1, len(bias))).addmm_(inputs, skip.t())
-        ctx.save_for_backward(x, read_in, rotation, read_out, skip, initial, start, s)
+        ctx.save_for_backward(x, read_in, log_theta, read_out, skip, initial, start, s, rotation, gamma, nu)
         return y, s[-1].clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
-        x, read_in, rotation, read_out, skip, initial, start, s = ctx.saved_tensors
+        x, read_in, log_theta, read_out, skip, initial, start, s, rotation, gamma, nu = ctx.saved_tensors
         sign = x.new_tensor((1.0, -1.0)).repeat(len(rotation))
-        into, out = read_in * sign[:, None], read_out * sign
+        into, out = _by_number(read_in * sign[:, None], gamma), read_out * sign
         d_in, d_out, d_skip, d_bias = (torch.zeros_like(w) for w in (read_in, read_out, skip, read_out[:, 0]))
         d_rotation = torch.zeros_like(rotation)
         d_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
@@ -150,7 +155,14 @@ class _Oscillators(torch.autograd.Function):
             if d_x is not None:
                 torch.mm(flat, into, out=d_x[at].view(len(flat), -1)).addmm_(dy_at, skip)
         d_initial = torch.view_as_real(carry.conj().resolve_conj())
-        return d_x, d_in * sign[:, None], d_rotation.conj(), d_out, d_bias, d_skip, d_initial, None
+        # lambda = exp(-nu + i theta) with nu = exp(log_nu), theta = exp(log_theta)
+        turned = torch.view_as_real(d_rotation * rotation)
+        d_log_theta = turned[:, 1] * log_theta.exp().neg_()
+        d_in *= sign[:, None]
+        d_gamma = (d_in * read_in).view(len(nu), -1).sum(1)
+        # d gamma / d log_nu = nu (1 - gamma^2) / gamma
+        d_log_nu = nu * (d_gamma * (gamma.reciprocal() - gamma) - turned[:, 0])
+        return d_x, _by_number(d_in, gamma), d_log_nu, d_log_theta, d_out, d_bias, d_skip, d_initial, None
 
 
 def _chunk_backward(

@@ -105,7 +105,10 @@ class Policy(nn.Module):
     def scan(self, observation: Observation, state: State, start: Tensor) -> tuple[Tensor, Tensor]:
         """T steps: what the actor says (T, B, n) and values (T, B); `start` is (T, B) bool."""
         features, _ = self.cell.scan(self.encode(observation), state, start)
-        return self.actor(features), self.critic(features)[..., 0]
+        actor, critic = self.actor, self.critic  # one product in place of two
+        weight, bias = torch.cat((actor.weight, critic.weight)), torch.cat((actor.bias, critic.bias))
+        both = nn.functional.linear(features, weight, bias)
+        return both[..., :-1], both[..., -1]
 
     def flat(self, observation: Observation) -> Tensor:
         """All but the memory's items as one vector (..., size)."""
@@ -244,6 +247,21 @@ def final_observation(observation: Any, info: Mapping[str, Any]) -> Observation:
         last = to_tensors(info["final_obs"][i])
         tree_map(lambda part, row, i=i: part[i].copy_(row), seen, last)
     return seen
+
+
+def as_one(module: nn.Module) -> tuple[nn.Parameter, Tensor]:
+    """All parameters one after another, and all gradients; those of the module become parts of them.
+
+    An optimizer then has one parameter: with a small net, most of its time goes to getting from one to the next.
+    """
+    parts = list(module.parameters())
+    whole = nn.Parameter(nn.utils.parameters_to_vector(parts).detach())
+    whole.grad = gradient = torch.zeros_like(whole)
+    end = 0
+    for part in parts:
+        at = slice(end, end := end + part.numel())
+        part.data, part.grad = whole.detach()[at].view_as(part), gradient[at].view_as(part)
+    return whole, gradient
 
 
 def policy_for(settings: Mapping[str, Any], env: VectorEnv[Any, Any, Any]) -> Policy:

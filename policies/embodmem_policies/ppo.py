@@ -18,11 +18,11 @@ import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from embodmem.errors import ConfigError
 from embodmem_policies.cell import State, product, to_arrays, tree_map
-from embodmem_policies.policy import Observation, final_observation, index, policy_for, put, room, to_tensors
+from embodmem_policies.policy import Observation, as_one, final_observation, index, policy_for, put, room, to_tensors
 from embodmem_policies.running import Interrupt, Log, env_bytes, env_from_bytes, load_checkpoint, make_env, parse
 from embodmem_policies.scan import run_scan
 
@@ -80,17 +80,8 @@ class PPOSettings:
     """Updates between two checkpoints; one more comes at the end."""
 
     def __post_init__(self) -> None:
-        counts = (
-            "num_envs",
-            "total_steps",
-            "rollout",
-            "hidden",
-            "epochs",
-            "minibatches",
-            "threads",
-            "checkpoint_every",
-        )
-        for name in counts:
+        counts = "num_envs total_steps rollout hidden epochs minibatches threads checkpoint_every"
+        for name in counts.split():
             if getattr(self, name) < 1:
                 raise ConfigError(f"ppo: wanted {name} of 1 or more, got {getattr(self, name)}")
         if self.minibatches > self.num_envs:
@@ -143,7 +134,8 @@ class PPO:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(settings.seed)
             self.policy = policy_for(asdict(settings), self.env)
-        self.optimizer = torch.optim.Adam(self.policy.parameters(), lr=settings.learning_rate, eps=1e-5, fused=True)
+        self._parameters, self._gradient = as_one(self.policy)
+        self.optimizer = torch.optim.Adam([self._parameters], lr=settings.learning_rate, eps=1e-5, fused=True)
         self.generator = torch.Generator().manual_seed(settings.seed)
         self.steps = self.updates = self.episodes = 0
         self._spread = 0.0  # the largest of advantages so far
@@ -235,8 +227,7 @@ class PPO:
 
     def update(self, rollout: Rollout) -> dict[str, float]:
         """Learn from a rollout; returns the means of its losses."""
-        s, policy = self.settings, self.policy
-        advantage = self.advantages(rollout, rollout.value)
+        s, gradient, advantage = self.settings, self._gradient, self.advantages(rollout, rollout.value)
         left = max(0.01, 1.0 - self.steps / s.total_steps) if s.anneal else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = s.learning_rate * left
@@ -244,18 +235,18 @@ class PPO:
         for _ in range(s.epochs):
             for part in torch.randperm(s.num_envs, generator=self.generator).chunk(s.minibatches):
                 loss, parts = self._loss(rollout, part, advantage, advantage + rollout.value)
-                self.optimizer.zero_grad()
+                gradient.zero_()
                 loss.backward()  # type: ignore[no-untyped-call]
-                nn.utils.clip_grad_norm_(policy.parameters(), s.max_grad_norm)
+                gradient *= min(1.0, s.max_grad_norm / (float(gradient.norm()) + 1e-6))
                 self.optimizer.step()
                 for name, each in parts.items():
-                    sums[name] = sums.get(name, 0.0) + each.item()
+                    sums[name] = sums.get(name, 0.0) + each
         self.updates += 1
         return {name: total / (s.epochs * s.minibatches) for name, total in sums.items()}
 
     def _loss(
         self, rollout: Rollout, part: Tensor, advantage: Tensor, target: Tensor
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+    ) -> tuple[Tensor, dict[str, float]]:
         """Schulman et al., 2017, eq. 7 and 9, over the environments `part`; steps that were ignored do not count."""
         s, policy = self.settings, self.policy
         state = tree_map(lambda leaf: leaf[part], rollout.state)
@@ -265,11 +256,11 @@ class PPO:
         weight = rollout.valid[:, part].to(value.dtype)
         weight /= weight.sum().clamp_min(1.0)
         a = advantage[:, part]
-        a = a - (weight * a).sum()
+        a -= (weight * a).sum()
         spread = float((weight * a.square()).sum().sqrt())
         # Where the task is solved, advantages are the noise of the values: blown up to a spread of 1 they undo it.
         self._spread = max(self._spread, spread)
-        a = a / (max(spread, SPREAD_FLOOR * self._spread) + 1e-8)
+        a /= max(spread, SPREAD_FLOOR * self._spread) + 1e-8
         log_ratio = log_p - rollout.log_p[:, part]
         ratio = log_ratio.exp()
         gain = torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a)
@@ -277,8 +268,9 @@ class PPO:
         value_loss = 0.5 * (weight * (value - target[:, part]).square()).sum()
         mean_entropy = (weight * entropy).sum()
         loss = policy_loss + s.value * value_loss - s.entropy * mean_entropy
-        kl = (weight * (ratio - 1.0 - log_ratio)).detach().sum()
-        return loss, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "kl": kl}
+        kl = (weight * (ratio - 1.0 - log_ratio).detach()).sum()
+        parts = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "kl": kl}
+        return loss, {name: part.item() for name, part in parts.items()}
 
     def statistics(self) -> dict[str, float]:
         """Means over the last 100 episodes; NaN before the first has ended."""
@@ -322,8 +314,11 @@ class PPO:
         for name in sorted(set(ours) - {"total_steps", "checkpoint_every", "threads"}):
             if ours[name] != theirs.get(name):
                 raise ConfigError(f"{path}: was trained with {name} {theirs.get(name)!r}, wanted {ours[name]!r}")
+        try:
+            self.optimizer.load_state_dict(content["optimizer"])
+        except ValueError as error:  # of a version that had a state for each parameter
+            raise ConfigError(f"{path}: wanted an optimizer of one parameter, got one of an older version") from error
         self.policy.load_state_dict(content["policy"])
-        self.optimizer.load_state_dict(content["optimizer"])
         self.generator.set_state(content["generator"])
         self.steps, self.updates, self.episodes, self._spread = (*content["counts"], 0.0)[:4]
         self.recent = deque((tuple(each) for each in content["recent"]), maxlen=100)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from functools import cache
 
 import torch
@@ -20,15 +21,22 @@ def is_plain(*tensors: Tensor) -> bool:
     )
 
 
+class _Local(threading.local):
+    """A launcher for each thread, for what it has recorded is changed by a launch."""
+
+    def __init__(self) -> None:
+        self.launcher = Launcher(find_device("cpu"), 1)
+
+
 @cache
-def _launcher() -> Launcher:
-    return Launcher(find_device("cpu"), 1)
+def _local() -> _Local:
+    return _Local()
 
 
 def launch(name: str, like: Tensor, *tensors: Tensor) -> None:
     """Run a kernel over tensors that `is_plain` holds for, in the order of its arguments; `like` is (T, B, n)."""
-    launcher = _launcher()
+    launcher = _local().launcher
     from embodmem_policies import kernels_cells
 
     addresses = [tensor.data_ptr() for tensor in tensors]
-    launcher.run(getattr(kernels_cells, name), like.shape[1], [*addresses, *like.shape])
+    launcher.run(getattr(kernels_cells, name), like.shape[1], [*addresses, *like.shape], recorded=True)

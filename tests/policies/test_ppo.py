@@ -169,7 +169,7 @@ def test_loss_is_over_the_steps_that_count() -> None:
     gain = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
     error = 0.5 * (value - target[:, part])[valid].square().mean()
     torch.testing.assert_close(loss, gain + s.value * error - s.entropy * entropy[valid].mean())
-    torch.testing.assert_close(parts["policy_loss"], gain)
+    assert parts["policy_loss"] == pytest.approx(gain.item(), rel=1e-5)
     advantage[~r.valid], target[~r.valid] = 1e3, -1e3
     torch.testing.assert_close(ppo._loss(r, part, advantage, target)[0], loss)
     r.valid[:] = False
@@ -186,7 +186,7 @@ def test_the_noise_of_a_solved_task_is_not_blown_up() -> None:
         loss, _ = ppo._loss(r, part, scale * advantage, r.value)
         loss.backward()
         norm = float(nn.utils.get_total_norm([p.grad for p in ppo.policy.parameters() if p.grad is not None]))
-        ppo.optimizer.zero_grad()
+        ppo.optimizer.zero_grad(set_to_none=False)
         return norm
 
     whole = gradient(1.0)
@@ -201,6 +201,25 @@ def test_learns_repeat_previous() -> None:
         ppo.update(ppo.collect())
     assert ppo.statistics()["return"] > 0.9
     assert evaluate(ppo.policy, ppo.env, 32).summary()["return"] > 0.95
+
+
+def test_parameters_are_parts_of_one() -> None:
+    ppo = PPO(settings(), counting(AutoresetMode.NEXT_STEP))
+    before = [p.clone() for p in ppo.policy.parameters()]
+    ppo.update(ppo.collect())
+    for each, old in zip(ppo.policy.parameters(), before, strict=True):
+        assert not torch.equal(each, old)
+    assert torch.equal(ppo._parameters, nn.utils.parameters_to_vector(ppo.policy.parameters()))
+    assert torch.equal(ppo._gradient, torch.cat([p.grad.flatten() for p in ppo.policy.parameters()]))
+    assert ppo._gradient.norm() <= ppo.settings.max_grad_norm * (1.0 + 1e-5)
+
+
+def test_an_optimizer_of_an_older_version_is_told(tmp_path: Path) -> None:
+    ppo = PPO(settings(), counting(AutoresetMode.NEXT_STEP))
+    ppo.optimizer = torch.optim.Adam(ppo.policy.parameters())
+    ppo.save(tmp_path / "old.pt")
+    with pytest.raises(ConfigError, match="older version"):
+        PPO(settings(), counting(AutoresetMode.NEXT_STEP)).load(tmp_path / "old.pt")
 
 
 def small(**changes) -> PPOSettings:
