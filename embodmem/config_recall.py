@@ -38,10 +38,11 @@ class RecallConfig:
     """What it counts to be there at the moment that a query is around; less by `moment_scale_s`."""
     moment_scale_s: float = 3600.0
     """So many seconds from that moment, half of it is left."""
-    late: str = "never"
+    late: str = "always"
     """When the first answers are ranked again word by word: "never", "unsure" (the first is not ahead of the second by
-    `sure_margin`) or "always". It takes an encoder with vectors of words (MiniLM), and time to encode texts anew."""
-    late_depth: int = 50
+    `sure_margin`) or "always". It takes an encoder with vectors of words (MiniLM). What was written with "never", or
+    by an older version, is encoded anew when it is among the first, until `records.encode_texts()`."""
+    late_depth: int = 30
     """How many of the first answers are ranked again."""
     sure_margin: float = 0.1
     """An answer is sure when it is ahead of the next by this part of its score."""

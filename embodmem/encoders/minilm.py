@@ -77,26 +77,28 @@ class MiniLmEncoder:
         result = np.empty((len(texts), self.dim), dtype=np.float32)
         tokens = [encoding.ids for encoding in self._tokenizer.encode_batch(check_texts(texts))]
         for batch, words, is_word in self._batches(tokens):
-            mean = (words * is_word[..., None]).sum(axis=1, dtype=np.float32)
-            mean /= is_word.sum(axis=1, keepdims=True).astype(np.float32)
-            result[batch] = mean / np.linalg.norm(mean, axis=1, keepdims=True)
+            result[batch] = _mean(words, is_word)
         return result
 
     def encode_words(self, texts: Sequence[str]) -> list[tuple[NDArray[np.int64], _Array]]:
         """For each text: where its T word pieces stand, (T, 2) first letter and end, and their vectors (T, 384) of unit
         norm, each as the whole text makes it mean.
         """
+        return self.encode_both(texts)[1]
+
+    def encode_both(self, texts: Sequence[str]) -> tuple[_Array, list[tuple[NDArray[np.int64], _Array]]]:
+        """What `encode` and `encode_words` give, for the price of one of them."""
         encodings = self._tokenizer.encode_batch(check_texts(texts))
-        result: list[tuple[NDArray[np.int64], _Array]] = [(np.empty((0, 2), np.int64), np.empty(0, np.float32))] * len(
-            texts
-        )
-        for batch, words, _ in self._batches([encoding.ids for encoding in encodings]):
+        whole = np.empty((len(texts), self.dim), dtype=np.float32)
+        pieces = [(np.empty((0, 2), np.int64), np.empty((0, self.dim), np.float32))] * len(texts)
+        for batch, words, is_word in self._batches([encoding.ids for encoding in encodings]):
+            whole[batch] = _mean(words, is_word)
             for i, vectors in zip(batch, words, strict=True):
                 count = len(encodings[i].ids)
-                places = np.array(encodings[i].offsets, dtype=np.int64)
+                places = np.array(encodings[i].offsets, dtype=np.int64).reshape(-1, 2)
                 kept = vectors[1 : count - 1]  # without the marks of begin and end
-                result[i] = places[1 : count - 1], kept / np.linalg.norm(kept, axis=1, keepdims=True)
-        return result
+                pieces[i] = places[1 : count - 1], kept / np.linalg.norm(kept, axis=1, keepdims=True)
+        return whole, pieces
 
     def _batches(self, tokens: list[list[int]]) -> Iterator[tuple[list[int], _Array, NDArray[np.bool_]]]:
         """Numbers of B texts, the last layer (B, T, 384), and which of it is no padding (B, T)."""
@@ -124,6 +126,13 @@ class MiniLmEncoder:
         for layer in self._layers:
             x = _layer(x, hide, layer)
         return x, is_word
+
+
+def _mean(words: _Array, is_word: NDArray[np.bool_]) -> _Array:
+    """(B, 384) of unit norm: the mean over the words of each text, (B, T, 384)."""
+    mean = (words * is_word[..., None]).sum(axis=1, dtype=np.float32)
+    mean /= is_word.sum(axis=1, keepdims=True).astype(np.float32)
+    return np.asarray(mean / np.linalg.norm(mean, axis=1, keepdims=True))
 
 
 def _layer_weights(weights: dict[str, _Array], prefix: str) -> dict[str, tuple[_Array, _Array]]:

@@ -14,7 +14,7 @@ from embodmem.index.lexical import Counts
 from embodmem.index.ranking import to_unit
 from embodmem.index.vectors import NO_VECTOR
 
-LATE_WEIGHT = 2.0
+LATE_WEIGHT = 3.0
 """What late interaction counts beside meaning, which counts 1."""
 
 WORDS_BESIDE_LATE = 0.5

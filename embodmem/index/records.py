@@ -225,14 +225,20 @@ class Records(Search):
     def _encode_pending(self, db: sqlite3.Connection) -> None:
         if not self._to_encode:
             return
+        if db.execute("SELECT 1 FROM record_pieces LIMIT 1").fetchone():  # of another encoder, or another text
+            db.executemany("DELETE FROM record_pieces WHERE id = ?", [(number,) for number in self._to_encode])
         given = self.given.own(db, list(self._to_encode))
         db.executemany(_PUT_VECTOR, given.items())
         numbers = [number for number in self._to_encode if number not in given]
         if self.encoder is None:  # an encoder fills in what is missing when it is there again
             db.executemany("DELETE FROM record_vector WHERE id = ?", [(number,) for number in numbers])
         elif numbers:
-            vectors = self.encode([self._to_encode[number] for number in numbers])
+            texts = [self._to_encode[number] for number in numbers]
+            vectors = self.encode(texts)
             db.executemany(_PUT_VECTOR, zip(numbers, (vector.tobytes() for vector in vectors), strict=True))
+            if self._late is not None and self.settings.late != "never":
+                pieces = (codes.tobytes() for codes in self._late.codes(texts))
+                db.executemany("INSERT INTO record_pieces VALUES (?, ?)", zip(numbers, pieces, strict=True))
         self._to_encode.clear()
 
     def encode_again(self, numbers: Iterable[int]) -> None:

@@ -99,7 +99,8 @@ class Search:
             known = {text: self._held.pop(text) for text in dict.fromkeys(texts) if text in self._held}
         fresh = [text for text in dict.fromkeys(texts) if text not in known]
         if fresh:
-            known.update(zip(fresh, self.encoder.encode(fresh), strict=True))
+            late = self._late if self.settings.late != "never" else None
+            known.update(zip(fresh, (late or self.encoder).encode(fresh), strict=True))
         with self._held_lock:
             self._held.update(known)
             for text in list(islice(self._held, max(0, len(self._held) - HELD_TEXTS))):
@@ -215,10 +216,10 @@ class Search:
         """(N,) scores with the first `late_depth` in the order that late interaction gives them."""
         first = np.sort(np.argsort(-scores, kind="stable")[: self.settings.late_depth])
         labels, texts = self.contents.texts(db, pool.ids[first].tolist())
-        whole = [f"{a}. {b}" if a and b else a or b for a, b in zip(labels, texts, strict=True)]
+        codes = late.of(db, pool.ids[first], [text or label for label, text in zip(labels, texts, strict=True)])
         laid = [
             late.scores(
-                part, {t: w for t, w, h in zip(asked.terms, asked.worth.tolist(), row, strict=True) if h}, whole
+                part, {t: w for t, w, h in zip(asked.terms, asked.worth.tolist(), row, strict=True) if h}, codes
             )
             for part, row in zip(asked.parts, asked.has, strict=True)
         ]

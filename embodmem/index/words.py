@@ -8,9 +8,10 @@ import threading
 import unicodedata
 from collections.abc import Iterable, Sequence
 
-_STOP = """a about all am an and any are as at be been but by can did do does for from had has have he her here him his
-how i if in into is it its last latest me more my no not of on or our she so some than that the their them then there
-these they this those to was we were what when where which who whose why will with would you your"""
+_STOP = """a about all am an and any are as at be been but by can could did do does for from had has have he her here
+him his how i if in into is it its last latest me more must my no not of on or our shall she should so some than that
+the their them then there these they this those to was we were what when where which who whose why will with would you
+your"""
 
 STOP_WORDS = frozenset(_STOP.split())
 """Words that say nothing about what is looked for."""

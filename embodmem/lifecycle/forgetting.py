@@ -58,7 +58,8 @@ class Forgetting:
             "SELECT r.id, max(r.last_ns, ifnull(l.used_ns, 0)), ifnull(l.uses, 0), "
             "r.subkind IN (SELECT value FROM json_each(?)) OR json_extract(r.data, '$.reward') IS NOT NULL, "
             "2 * length(r.text) + length(r.data) + ifnull(length(k.image), 0) + ifnull(length(v.embedding), 0) "
-            "FROM record r LEFT JOIN record_vector v ON v.id = r.id "
+            "+ ifnull(length(p.codes), 0) "
+            "FROM record r LEFT JOIN record_vector v ON v.id = r.id LEFT JOIN record_pieces p ON p.id = r.id "
             "LEFT JOIN life l ON l.id = r.id LEFT JOIN keyframe k ON k.id = r.id "
             f"WHERE r.live AND r.kind IN {_FADING} AND NOT ifnull(l.pinned, 0) ORDER BY r.id"
         )

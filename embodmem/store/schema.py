@@ -363,6 +363,14 @@ DROP TRIGGER record_insert_area;
 DROP TRIGGER block_vector_insert;
 """
 
+_PIECES = """
+-- Signs of the vectors of a text's word pieces, a bit a component (embodmem.index.pieces); missing ones are made anew.
+CREATE TABLE record_pieces (id INTEGER PRIMARY KEY REFERENCES record ON DELETE CASCADE, codes BLOB NOT NULL);
+CREATE TRIGGER record_pieces_stale AFTER UPDATE OF text ON record WHEN new.text != old.text BEGIN
+    DELETE FROM record_pieces WHERE id = old.id;
+END;
+"""
+
 STEPS: tuple[str, ...] = (
     _RECORDS + _STATE,
     _VIEWS,
@@ -381,6 +389,7 @@ STEPS: tuple[str, ...] = (
     _AREAS,
     _NOTES,
     _NEW,
+    _PIECES,
 )
 """Step i leads from version i to version i + 1."""
 

@@ -19,7 +19,7 @@ from embodmem.index import Record, Records
 from embodmem.index.late import Late
 from embodmem.index.lexical import K1, LABEL_WEIGHT, B, counted, lay
 from embodmem.index.ranking import to_unit
-from embodmem.index.words import Stemmer, parts_of
+from embodmem.index.words import STOP_WORDS, Stemmer, parts_of
 from embodmem.store import Store
 from embodmem.types import Query
 
@@ -127,21 +127,67 @@ def test_late_scores_are_those_of_the_definition() -> None:
     encoder = _Words(256)
     rows = ["a mug here", "the red door", "red mug"]
     weights = {"red": 2.0, "cup": 3.0}
-    made = Late(encoder).scores("the red cup", weights, rows)
+    late = Late(encoder)
+    codes = late.codes(rows)
+    made = late.scores("the red cup", weights, codes)
     for text, score in zip(rows, made, strict=True):
         total = 0.0
         for word, weight in (("red", 2.0), ("mug", 3.0)):
-            best = max(float(v @ encoder.encode([word])[0]) for v in encoder.encode(text.split()))
-            total += weight * max(best, 0.0) ** 2
-        assert score == pytest.approx(total / sum(weights.values()), abs=2e-3)  # half floats are held
-    assert math.isclose(Late(encoder).scores("the", {}, rows).sum(), 0.0)
-    assert Late(encoder).scores("cup", {"cup": 1.0}, []).shape == (0,)
+            (asked,) = encoder.encode([word])
+            signs = np.where(encoder.encode([w for w in text.split() if w not in STOP_WORDS]) > 0, 1, -1)
+            total += weight * max(0.0, *(signs @ asked / math.sqrt(256)))
+        assert score == pytest.approx(total / sum(weights.values()), abs=1e-6)
+    assert math.isclose(late.scores("the", {}, codes).sum(), 0.0)
+    assert late.scores("cup", {"cup": 1.0}, []).shape == (0,)
+    (nothing,) = late.codes([""])
+    assert late.scores("red cup", weights, [nothing, codes[1]])[0] == 0.0
+
+
+def _kept(records: Records) -> dict[str, bytes]:
+    """Text -> codes of its words in the file."""
+    with records.store.read() as db:
+        sql = "SELECT r.text, p.codes FROM record_pieces p JOIN record r ON r.id = p.id"
+        return dict(db.execute(sql).fetchall())
+
+
+def test_words_are_kept_as_signs_and_follow_their_record(path: Path) -> None:
+    encoder = _Words(256)
+    records = Records(Store(path), encoder)
+    (first,), (second,) = add(records, (1, "a mug is on the shelf")), add(records, (2, "the red door"))
+    fresh = Late(encoder)
+    assert _kept(records) == {
+        text: fresh.codes([text])[0].tobytes() for text in ("a mug is on the shelf", "the red door")
+    }
+    event = records.get([first])[0]
+    records.replace(first, Record(kind="event", first_ns=1, last_ns=1, text="a green cup"))
+    assert event.text not in _kept(records)
+    assert _kept(records)["a green cup"] == fresh.codes(["a green cup"])[0].tobytes()
+    records.remove([second])
+    assert list(_kept(records)) == ["a green cup"]
+
+
+def test_a_memory_without_kept_words_answers_the_same(path: Path) -> None:
+    records = Records(Store(path), _Words(256))
+    add(records, (1, "the red box is on the shelf"), (2, "a mug is on the shelf"), (3, "zebra"))
+    query = Query(text="cup on the shelf")
+    before = [(item.id, item.score) for item in records.search(query, 3)]
+    with records.store.transaction() as db:
+        db.execute("DELETE FROM record_pieces")
+    again = Records(records.store, _Words(256))
+    assert [(item.id, item.score) for item in again.search(query, 3)] == before
+    again.settings = RecallConfig(late="never")
+    again.encode_texts()
+    assert not _kept(again)
+    again.settings = RecallConfig()
+    again.encode_texts()
+    assert len(_kept(again)) == 3
 
 
 def test_late_interaction_comes_when_it_is_wanted(path: Path) -> None:
     records = Records(Store(path), _Words(256))
     day = 24 * HOUR_NS
     add(records, (1, "the red box is on the shelf"), (day, "a mug is on the shelf"), (2 * day, "zebra"))
+    records.settings = RecallConfig(late="never")
     plain = records.search(Query(text="cup on the shelf"), 3)
     assert all("late" not in item.why for item in plain)
     records.settings = RecallConfig(late="always")
