@@ -33,7 +33,7 @@ class WordEncoder(Encoder, Protocol):
     """An encoder that also gives a vector for each piece of a text."""
 
     def encode_words(self, texts: Sequence[str]) -> list[Pieces]:
-        """For each text: where its T pieces stand, (T, 2) first letter and end, and their vectors (T, dim), unit norm."""
+        """For each text: where its T pieces stand, (T, 2) first letter and end; their vectors (T, dim), unit norm."""
 
 
 @runtime_checkable
