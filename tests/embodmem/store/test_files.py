@@ -162,6 +162,9 @@ def test_an_older_file_is_brought_forward(path: Path, version: int) -> None:
         "INSERT INTO record (kind, label, text, first_ns, last_ns, x0, y0, z0, x1, y1, z1) "
         "VALUES ('event', 'a', 'old row', 5, 5, 1, 1, 1, 2, 2, 2)"
     )
+    if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'record_insert'").fetchone():
+        db.execute("INSERT INTO record_words (rowid, label, text) SELECT id, label, text FROM record")
+        db.execute("INSERT INTO record_area VALUES (0, 1, 2, 1, 2, 1, 2)")
     db.execute("INSERT INTO record_tag VALUES ('a', 1)")
     db.execute("INSERT INTO state VALUES ('name', '\"value\"')")
     db.execute("INSERT INTO stamp VALUES ('A', '', 5)")
