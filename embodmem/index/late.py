@@ -87,6 +87,15 @@ class Late:
                 self._bytes -= self._held.pop(text).nbytes
         return codes
 
+    def _pieces(self, question: str) -> Pieces:
+        with self._lock:
+            pieces = self._asked.get(question)
+        if pieces is None:
+            made = self._encoder.encode_words([question])
+            self._hold([question], made)
+            pieces = made[0]
+        return pieces
+
     def codes(self, texts: Sequence[str]) -> list[Codes]:
         """Codes of the pieces of texts; those of texts that were encoded last are held."""
         with self._lock:
@@ -115,9 +124,7 @@ class Late:
             weights: What each of its words in lower case counts; others count nothing.
             codes: (N,) of the texts to score.
         """
-        with self._lock:
-            pieces = self._asked.get(question)
-        places, asked = self._encoder.encode_words([question])[0] if pieces is None else pieces
+        places, asked = self._pieces(question)
         weight = np.zeros(len(places))
         at = 0
         letters = question.lower()

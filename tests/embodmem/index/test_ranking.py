@@ -183,6 +183,26 @@ def test_a_memory_without_kept_words_answers_the_same(path: Path) -> None:
     assert len(_kept(again)) == 3
 
 
+def test_a_question_that_comes_again_is_not_encoded_again(path: Path) -> None:
+    class Counted(_Words):
+        asked: Counter[str] = Counter()
+
+        def encode_words(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+            self.asked.update(texts)
+            return super().encode_words(texts)
+
+    encoder = Counted(256)
+    records = Records(Store(path), encoder)
+    add(records, (1, "the red box is on the shelf"), (2, "a mug is on the shelf"))
+    records.settings = RecallConfig(late="never")
+    records.search(Query(text="red cup"), 2)  # its vector is held, and its words are not
+    records.settings = RecallConfig()
+    for _ in range(3):
+        records.search(Query(text="red cup"), 2)
+    assert encoder.asked["red cup"] == 1
+    assert encoder.asked["a mug is on the shelf"] == 1
+
+
 def test_late_interaction_comes_when_it_is_wanted(path: Path) -> None:
     records = Records(Store(path), _Words(256))
     day = 24 * HOUR_NS
