@@ -21,6 +21,7 @@ from embodmem.config import SpatialConfig
 from embodmem.geometry import backproject, transform_points
 from embodmem.spatial.layers import Layers
 from embodmem.spatial.octree import OCCUPIED, Octree
+from embodmem.spatial.octree.sight import Look
 from embodmem.types import PinholeCamera
 from embodmem_envs.render import RayRenderer
 from embodmem_envs.world import World
@@ -77,7 +78,7 @@ class Ours:
         """Integrate an image."""
         self.octree.integrate(depth, CAMERA, T, stamp_ns)
         if self.layers is not None:
-            self.layers.update(stamp_ns)
+            self.layers.update(stamp_ns, Look(depth, CAMERA, T))
 
     def occupied(self, centres: np.ndarray) -> np.ndarray:
         """Which voxels (N,) are, by their centres (N, 3)."""

@@ -4,7 +4,8 @@ Mem4D (2025) keeps a transient memory of recent motion beside a persistent memor
 2024) reports what changed. Here both are layers of one map: a voxel that becomes occupied where space was surely free
 is transient. It becomes persistent when it is still there after `settle_s`, and is forgotten when it was not seen for
 `transient_s` before that. What was occupied and is now seen through goes from the map after a few views,
-not after the many that its log-odds would take, if enough of its surroundings are seen through, too.
+not after the many that its log-odds would take: in an image where no surface passes between its pixels, in a scan if
+enough of its surroundings are seen through, too.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from embodmem.spatial.octree import Changes, Octree
+    from embodmem.spatial.octree.sight import Look
 
 _VOXELS = 512
 _MOMENT_NS = 10**9
@@ -59,8 +61,8 @@ class Layers:
         settle_s: A transient voxel that is still occupied after so many seconds is persistent.
         transient_s: One that was not seen for so long before that is forgotten.
         clear_views: Views in a row that must see through before a place is cleared.
-        clear_share: Part of the occupied voxels around one (3x3x3) that must be seen through with it, for a start; the
-            layer of voxels in front of a wall, hit or missed as the view slants, has half at the most.
+        clear_share: Part of the occupied voxels around one (3x3x3) that a scan must see through with it, for a start;
+            the layer of voxels in front of a wall, hit or missed as the view slants, has half at the most.
         max_bricks: Bricks that the layer follows at once; the oldest settle when there are more.
     """
 
@@ -84,12 +86,17 @@ class Layers:
         self._cleared_here = np.empty((0, _VOXELS), dtype=bool)  # what was cleared of them meanwhile
         self._cleared: list[tuple[NDArray[np.float64], NDArray[np.int64]]] = []
 
-    def update(self, now_ns: int) -> None:
-        """Take up what the last image or scan changed; call it before the next one."""
+    def update(self, now_ns: int, look: Look | None = None) -> None:
+        """Take up what the last image or scan changed; call it before the next one.
+
+        Args:
+            now_ns: The time.
+            look: The image; None for a scan.
+        """
         changes = self.octree.changes()
         if len(changes.keys):
             self._note(changes, now_ns)
-            self._clear(changes, now_ns)
+            self._clear(changes, now_ns, look)
         if len(self.keys):
             self._settle(now_ns)
 
@@ -150,12 +157,9 @@ class Layers:
         beside = self._beside_surface(self._centres(self.keys[rows[row]], place), now)
         self.born_ns[rows[row[beside]], place[beside]] = 0
 
-    def _clear(self, changes: Changes, now_ns: int) -> None:
-        """Clear voxels that are seen through in several views in a row, with most of what is next to them.
-
-        From there it spreads to what is next to them and was seen through as often.
-        """
-        through = changes.seen_through
+    def _clear(self, changes: Changes, now_ns: int, look: Look | None) -> None:
+        """Clear voxels that are seen through in several views in a row."""
+        through = changes.seen_through if look is None else self._surely(changes, look)
         occupied = changes.log_odds > self.octree.config.log_odds_occupied
         views, cleared = np.zeros(through.shape, np.uint8), np.zeros(through.shape, dtype=bool)
         if len(self._watched):
@@ -163,11 +167,9 @@ class Layers:
             known = self._watched[at] == changes.keys
             views[known], cleared[known] = self._views[at[known]], self._cleared_here[at[known]]
         views = np.where(through, np.minimum(views, 254) + 1, 0).astype(np.uint8)
-        often = views >= self.clear_views
-        near = _Neighbours(changes.keys)
-        due = often & (near.count(through) >= self.clear_share * near.count(occupied | changes.vanished))
-        for _ in range(_SPREAD):
-            due |= often & (near.count(due | cleared) > 0)
+        due = views >= self.clear_views
+        if look is None and due.any():
+            due = self._with_most_around(changes, due, cleared)
         order = np.argsort(changes.keys)
         order = order[through[order].any(axis=1)]
         self._watched, self._views = changes.keys[order], views[order]
@@ -182,6 +184,42 @@ class Layers:
         centres = centres[~self._beside_surface(centres, now_ns)]
         if len(centres):
             self._cleared.append((centres, np.full(len(centres), now_ns)))
+
+    def _surely(self, changes: Changes, look: Look) -> NDArray[np.bool_]:
+        """What an image saw through (M, 512), without what surface passes through between its pixels."""
+        from embodmem.spatial.octree.sight import touched
+
+        through = changes.seen_through.copy()
+        row, place = np.nonzero(through)
+        through[row, place] = ~touched(self.octree, look, self._centres(changes.keys[row], place))
+        return through
+
+    def _with_most_around(
+        self, changes: Changes, often: NDArray[np.bool_], cleared: NDArray[np.bool_]
+    ) -> NDArray[np.bool_]:
+        """Which of the voxels that a scan saw through often were so with most of what is next to them, (M, 512).
+
+        From there it spreads to what is next to them and was seen through as often.
+        """
+        from embodmem.spatial.octree import pack_keys, unpack_keys
+        from embodmem.spatial.octree.gather import gather
+
+        count, least = len(changes.keys), self.octree.config.log_odds_occupied
+        around = unpack_keys(changes.keys[often.any(axis=1)])[:, None] + _AROUND
+        # A brick in which nothing changed, since all its voxels are as sure as can be, is not among the changes.
+        more = np.setdiff1d(pack_keys(around.reshape(-1, 3)), changes.keys)
+        solid = np.concatenate([(changes.log_odds > least) | changes.vanished, gather(self.octree, more) > least])
+        near = _Neighbours(np.concatenate([changes.keys, more]))
+
+        def counted(mask: NDArray[np.bool_]) -> NDArray[np.int8]:
+            wider = np.zeros_like(solid)
+            wider[:count] = mask
+            return near.count(wider)[:count]
+
+        due = often & (counted(changes.seen_through) >= self.clear_share * near.count(solid)[:count])
+        for _ in range(_SPREAD):
+            due |= often & (counted(due | cleared) > 0)
+        return due
 
     def _settle(self, now_ns: int) -> None:
         """Let the old become persistent, and forget what was not seen any more."""

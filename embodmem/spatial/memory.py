@@ -103,6 +103,8 @@ class SpatialMemory:
         What the settings say about forgetting is done here, too: what is worth least makes room, what is out of the
         window goes, the rest fades.
         """
+        from embodmem.spatial.octree.sight import Look
+
         octree, T, now = self.octree, percept.T_world_sensor, percept.stamp_ns
         if percept.depth is None and percept.points is None:
             return
@@ -111,7 +113,7 @@ class SpatialMemory:
             labels = self._numbers(percept.segmentation, percept)
             octree.integrate(percept.depth, percept.camera, T, now, rgb=percept.rgb, labels=labels)
             if self.layers is not None:
-                self.layers.update(now)
+                self.layers.update(now, Look(percept.depth, percept.camera, T))
         if percept.points is not None:
             labels = self._numbers(percept.point_ids, percept)
             octree.integrate_points(percept.points, T, now, labels=labels, colours=percept.point_rgb)

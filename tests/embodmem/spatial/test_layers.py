@@ -8,7 +8,8 @@ from embodmem.config import Config, SpatialConfig
 from embodmem.geometry import check_pose, look_at
 from embodmem.spatial.layers import Layers, _connected, _Neighbours
 from embodmem.spatial.memory import SpatialMemory
-from embodmem.spatial.octree import OCCUPIED, Octree, pack_keys
+from embodmem.spatial.octree import OCCUPIED, Changes, Octree, pack_keys
+from embodmem.spatial.octree.sight import Look
 from embodmem.store import Store
 from embodmem.types import Percept, PinholeCamera
 
@@ -44,8 +45,9 @@ BOX = ([0.62, 0.0, -0.57], [0.15, 0.17, 0.15])
 
 def run(layers, octree, scenes, start=0):
     for i, boxes in enumerate(scenes, start=start):
-        octree.integrate(depth_of(pose(i), boxes), CAMERA, pose(i), (i + 1) * STEP_NS)
-        layers.update((i + 1) * STEP_NS)
+        depth = depth_of(pose(i), boxes)
+        octree.integrate(depth, CAMERA, pose(i), (i + 1) * STEP_NS)
+        layers.update((i + 1) * STEP_NS, Look(depth, CAMERA, pose(i)))
 
 
 def occupied_in(octree, box, grow=0.0):
@@ -72,7 +74,7 @@ def test_what_was_carried_away_is_gone_within_five_views_and_nothing_else():
     static = before[holds_surface(before) & (np.abs(before - BOX[0]) > np.array(BOX[1]) + 0.1).any(axis=1)]
     lost = octree.occupancy(static) != OCCUPIED
     plain_lost = plain.occupancy(static) != OCCUPIED
-    assert len(static) > 10000 and lost.sum() <= plain_lost.sum() + 0.0005 * len(static)
+    assert len(static) > 10000 and not (lost & ~plain_lost).any()
 
 
 def holds_surface(centres):
@@ -80,6 +82,40 @@ def holds_surface(centres):
     walls = (np.abs(np.abs(centres) - ROOM) <= 0.025).any(axis=1)
     inside = np.abs(centres - TABLE[0]) - TABLE[1]
     return walls | ((inside < 0.025).all(axis=1) & (np.abs(inside) <= 0.025).any(axis=1))
+
+
+def test_a_table_top_seen_at_a_low_angle_stays():
+    # Every few views all lines of the image miss some rows of its voxels, three times in a row at the worst.
+    plain, octree = Octree(CONFIG), Octree(CONFIG)
+    layers = Layers(octree)
+    table = ([0.82, 0.0, -0.77], [0.9, 0.9, 0.75])
+    for i in range(60):
+        eye = np.array([-2.4, 0.3 * np.sin(0.7 * i), 0.22 + 0.02 * np.sin(0.5 * i)])
+        T, now = check_pose(look_at(eye, [1.0, 0.2 * np.cos(0.5 * i), -0.1])), (i + 1) * STEP_NS
+        depth = depth_of(T, [table])
+        plain.integrate(depth, CAMERA, T, now)
+        octree.integrate(depth, CAMERA, T, now)
+        layers.update(now, Look(depth, CAMERA, T))
+    kept = plain.occupied()[0].astype(float)
+    kept = kept[(np.abs(kept - table[0]) < np.array(table[1]) + 0.025).all(axis=1)]
+    assert len(kept) > 500
+    assert (octree.occupancy(kept) == OCCUPIED).all()
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_a_scan_counts_bricks_that_are_as_sure_as_can_be(beside):
+    # The edge of a slab lies in one brick and the rest in the next, which is hit time and again: nothing changes there.
+    octree = Octree(CONFIG)
+    slab = np.zeros((2, 8, 8, 8), bool)
+    slab[0, 4, :, 7], slab[1, 4] = True, beside
+    slab = slab.reshape(2, 512)
+    keys = pack_keys(np.array([[0, 0, 0], [1, 0, 0]]))
+    values = np.where(slab, CONFIG.log_odds_max, CONFIG.log_odds_min).astype(np.float32)
+    octree.load_bricks(keys, values, np.full(2, STEP_NS))
+    none, edge = np.zeros((1, 512), bool), slab[:1]
+    changes = Changes(keys[:1], none, none, edge, none, values[:1])
+    due = Layers(octree)._with_most_around(changes, edge, none)
+    assert due.sum() == (0 if beside else 8)  # of the 6 around each 3 were missed, or all 3
 
 
 def test_it_is_reported_once_with_its_place_and_size():
@@ -130,8 +166,9 @@ def test_a_transient_thing_out_of_view_is_forgotten():
     run(layers, octree, [[TABLE, BOX]] * 6, start=20)
     away = check_pose(look_at([-2, 0, 0.2], [-3, 0, 0.2]))
     for i in range(26, 46):
-        octree.integrate(depth_of(away, []), CAMERA, away, (i + 1) * STEP_NS)
-        layers.update((i + 1) * STEP_NS)
+        depth = depth_of(away, [])
+        octree.integrate(depth, CAMERA, away, (i + 1) * STEP_NS)
+        layers.update((i + 1) * STEP_NS, Look(depth, CAMERA, away))
     assert len(layers.transient()) == 0
     assert len(occupied_in(octree, ([0.6, 0, -0.5], [0.14, 0.14, 0.1]))) == 0
 
