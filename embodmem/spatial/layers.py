@@ -189,7 +189,7 @@ class Layers:
         """What an image saw through (M, 512), without what surface passes through between its pixels."""
         from embodmem.spatial.octree.sight import touched
 
-        through = changes.seen_through.copy()
+        through: NDArray[np.bool_] = changes.seen_through.copy()
         row, place = np.nonzero(through)
         through[row, place] = ~touched(self.octree, look, self._centres(changes.keys[row], place))
         return through
@@ -216,7 +216,7 @@ class Layers:
             wider[:count] = mask
             return near.count(wider)[:count]
 
-        due = often & (counted(changes.seen_through) >= self.clear_share * near.count(solid)[:count])
+        due: NDArray[np.bool_] = often & (counted(changes.seen_through) >= self.clear_share * near.count(solid)[:count])
         for _ in range(_SPREAD):
             due |= often & (counted(due | cleared) > 0)
         return due
