@@ -33,7 +33,7 @@ class FieldUpdater:
         from embodmem.planning import kernels_field, kernels_passes
 
         self._octree = octree
-        self._launcher = octree._launcher
+        self._launcher = octree._launcher.apart()
         self._fields, self._passes = kernels_field, kernels_passes
         self.capacity = capacity
         voxels = max_distance_m / octree.config.voxel_size_m * (1 + 1e-12)  # 1.0 m is 20 voxels of 0.05 m
@@ -93,9 +93,10 @@ class FieldUpdater:
                 return None
             touched = self._counter(_ITEMS)
             slots = wp.empty((touched, 2 * self.struct.reach + 1), dtype=wp.int32, device=launcher.device)
-            launcher.share(fields.find_neighbours, touched, 1, [self.struct, items, axis, slots], worth=4096)
+            inputs = [self.struct, items, axis, slots]
+            launcher.share(fields.find_neighbours, touched, 1, inputs, worth=4096, recorded=True)
             kernel = (passes.pass_x, passes.pass_y, passes.pass_z)[axis]
-            launcher.share(kernel, touched, 8, [self.struct, items, slots], worth=128)
+            launcher.share(kernel, touched, 8, [self.struct, items, slots], worth=128, recorded=True)
             if spread is not None:
                 self._spread(spread, touched, [items, then])
             items, then = then, items
@@ -113,13 +114,14 @@ class FieldUpdater:
             pool, used = self._octree._pool.struct, self.used
             if used:
                 gone = wp.empty(used, dtype=wp.uint8, device=launcher.device)
-                launcher.share(fields.find_gone, used, 1, [pool, self.struct, gone], worth=4096)
+                launcher.share(fields.find_gone, used, 1, [pool, self.struct, gone], worth=4096, recorded=True)
                 lost: NDArray[np.intp] = np.flatnonzero(gone.numpy())
                 if len(lost):
                     keys = np.concatenate([keys, self.struct.keys[:used].numpy()[lost]])
             device_keys = wp.array(keys, dtype=wp.int64, device=launcher.device)
             words = wp.empty((len(keys), 8), dtype=wp.uint64, device=launcher.device)
-            launcher.share(fields.read_obstacles, len(keys), 8, [pool, self.struct, device_keys, words], worth=256)
+            inputs = [pool, self.struct, device_keys, words]
+            launcher.share(fields.read_obstacles, len(keys), 8, inputs, worth=256, recorded=True)
         return device_keys, words, revision
 
     def _counter(self, which: int) -> int:
@@ -130,4 +132,4 @@ class FieldUpdater:
         self.struct.counters[_ITEMS : _ITEMS + 1].zero_()
         self.struct.stage += 1
         for phases in (_AT_ONCE,) if self._launcher.device.is_cpu else _ONE_BY_ONE:
-            self._launcher.run(kernel, count, [self.struct, *inputs, phases])
+            self._launcher.run(kernel, count, [self.struct, *inputs, phases], recorded=True)

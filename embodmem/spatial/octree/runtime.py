@@ -12,6 +12,7 @@ import os
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from copy import copy
 from typing import Any
 
 from embodmem.errors import ConfigError
@@ -142,6 +143,12 @@ class Launcher:
         self._crew = Crew(self.workers - 1) if self.workers > 1 else None
         self._recorded: dict[tuple[Any, int], tuple[Any, list[Any]]] = {}
         self._team: tuple[Any, Any] | None = None  # of the kernels that a team goes through, and its memory
+
+    def apart(self) -> Launcher:
+        """One with the same workers and recordings of its own, for what runs in other threads than this one's user."""
+        other = copy(self)
+        other._recorded, other._team = {}, None
+        return other
 
     def run(self, kernel: Any, dim: int, inputs: Sequence[Any], recorded: bool = False, worker: int = 0) -> None:
         """Launch `dim` threads of a kernel; each worker has recordings of its own."""

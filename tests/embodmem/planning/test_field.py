@@ -321,6 +321,23 @@ def test_updates_and_questions_from_many_threads():
     np.testing.assert_array_equal(content(field, points), content(DistanceField(octree, 0.5), points))
 
 
+def test_two_fields_of_a_map_are_brought_up_to_date_side_by_side():
+    """Launches are recorded, and what one field records is not the other's."""
+    octree = octree_of(random_map(6), CORNER)
+    points = (voxels_around() + 0.5) * SIZE
+    fields = [DistanceField(octree, radius, capacity_bricks=600) for radius in (0.8, 0.5)]
+    for seed in range(3):
+        octree.remove_box([-0.5, -0.5 + 0.2 * seed, -0.5], [0.3, -0.3 + 0.2 * seed, 0.3])
+        threads = [threading.Thread(target=field.update) for field in fields]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for field in fields:
+            fresh = DistanceField(octree, field.max_distance_m, capacity_bricks=600)
+            np.testing.assert_array_equal(content(field, points), content(fresh, points))
+
+
 @pytest.mark.parametrize("unknown", ["free", "occupied"])
 def test_claiming_one_by_one_as_on_a_gpu_makes_the_same_field(unknown, monkeypatch):
     octree = octree_of(random_map(5), CORNER)
@@ -329,9 +346,9 @@ def test_claiming_one_by_one_as_on_a_gpu_makes_the_same_field(unknown, monkeypat
     monkeypatch.setattr(update, "_AT_ONCE", None)
     run = octree._launcher.run
 
-    def in_turn(kernel, dim, inputs, *more):
+    def in_turn(kernel, dim, inputs, recorded=False, worker=0):
         for phases in update._ONE_BY_ONE if inputs[-1] is None else (inputs[-1],):
-            run(kernel, dim, [*inputs[:-1], phases])
+            run(kernel, dim, [*inputs[:-1], phases], recorded, worker)
 
     monkeypatch.setattr(octree._launcher, "run", in_turn)
     field = DistanceField(octree, 0.8, unknown, capacity_bricks=600)
