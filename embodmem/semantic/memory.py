@@ -26,7 +26,7 @@ from embodmem.semantic.mining import Mined, Miner
 from embodmem.semantic.paths import FactPaths
 from embodmem.semantic.rules import Rules
 from embodmem.semantic.table import FactTable
-from embodmem.store.schema import FACTS_AS_CLAIMS
+from embodmem.store.first_steps import FACTS_AS_CLAIMS
 from embodmem.types import Event, Percept, Query
 
 
