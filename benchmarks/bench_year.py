@@ -214,6 +214,8 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="keep the memory here, and go on with one that is here")
     parser.add_argument("--json", type=Path, help="file for the claims")
     args = parser.parse_args()
+    if args.days < 1 or args.peer_days < 1:
+        parser.error(f"wanted --days and --peer-days of 1 or more, got {args.days} and {args.peer_days}")
     until = time.monotonic() + 60 * args.minutes
     config = dataclasses.replace(LIFE, half_life_s=args.half_life_days * DAY)
     with tempfile.TemporaryDirectory() as spare, Progress(transient=True) as progress:

@@ -145,7 +145,7 @@ class Launcher:
         self._team: tuple[Any, Any] | None = None  # of the kernels that a team goes through, and its memory
 
     def apart(self) -> Launcher:
-        """One with the same workers and recordings of its own, for what runs in other threads than this one's user."""
+        """One with the same workers and its own recordings: a recording must not be launched by two threads at once."""
         other = copy(self)
         other._recorded, other._team = {}, None
         return other
