@@ -71,6 +71,10 @@ class HashingEncoder:
             result[i] = weights @ np.array([self._row(word) for word in counts])
         return np.asarray(result / np.linalg.norm(result, axis=1, keepdims=True))
 
+    def drop_held(self) -> None:
+        """Let go of the words that are held."""
+        self._rows = {}
+
     def _row(self, word: str) -> NDArray[np.float32]:
         """(dim,) vector of one word; its norm is the word's weight."""
         row = self._rows.get(word)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from embodmem.checks import check_stamp
 from embodmem.config import GuardConfig
 from embodmem.errors import InvalidInput
-from embodmem.guard.order import Place, guarded, is_alike, places, stems
+from embodmem.guard.order import Place, drop_held, guarded, is_alike, places, stems
 from embodmem.guard.seen import Doubt, Sightings, without
 from embodmem.guard.sensed import Plausibility
 from embodmem.guard.trust import Trust
@@ -61,6 +61,7 @@ class Guard:
         self._sightings = Sightings(spatial, scene.config, config)
         self._doubted: dict[str, list[NDArray[np.float64]]] = {}  # label -> where it was doubted already
         records.store.after_rollback.append(self._doubted.clear)
+        records.store.on_erase.append(drop_held)
 
     def objection(self, experience: Percept | Event) -> str:
         """Why an experience is to be kept apart; "" when it may be taken up."""

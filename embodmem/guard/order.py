@@ -39,6 +39,9 @@ def _stems(text: str) -> frozenset[str]:
 
 _stems_held = lru_cache(maxsize=4096)(_stems)
 
+drop_held = _stems_held.cache_clear
+"""Lets go of the texts whose words are held."""
+
 
 def is_alike(a: frozenset[str], b: frozenset[str], least: float) -> bool:
     """Whether two texts say the same: the part of their words that they share (Jaccard, 1901) is `least` or more."""

@@ -66,6 +66,11 @@ class Channels:
         self._lexical = Lexical(store, contents, self._stemmer)
         self._postings = Postings(store)
 
+    def drop_held(self) -> None:
+        """Let go of all words that are held."""
+        self._stemmer.drop_held()
+        self._postings.drop_held()
+
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
         """Take a query apart.
 

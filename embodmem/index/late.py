@@ -44,6 +44,14 @@ class OnePassEncoder(Protocol):
         """What `encode` and `encode_words` give."""
 
 
+@runtime_checkable
+class HoldsTexts(Protocol):
+    """Something that holds texts, or words of them, in RAM."""
+
+    def drop_held(self) -> None:
+        """Let go of them."""
+
+
 class Late:
     """Scores texts by soft alignment (ColBERT's MaxSim, Khattab and Zaharia, SIGIR 2020, eq. 3).
 
@@ -69,6 +77,11 @@ class Late:
             made.append(vectors)
             self._hold(some, pieces)
         return np.concatenate(made)
+
+    def drop_held(self) -> None:
+        """Let go of all texts that are held."""
+        with self._lock:
+            self._held, self._bytes, self._asked = {}, 0, {}
 
     def _hold(self, texts: Sequence[str], pieces: Sequence[Pieces]) -> list[Codes]:
         codes = [codes_of(text, *piece) for text, piece in zip(texts, pieces, strict=True)]

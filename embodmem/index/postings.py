@@ -30,6 +30,11 @@ class Postings:
         self._held: dict[str, NDArray[np.int64]] = {}
         self._bytes = 0
 
+    def drop_held(self) -> None:
+        """Let go of all words that are held."""
+        with self._lock:
+            self._state, self._held, self._bytes = None, {}, 0
+
     def of(self, db: sqlite3.Connection, terms: Sequence[str]) -> list[NDArray[np.int64]]:
         """For each word the row ids (N,) that hold it, ascending, of all records."""
         state = self._store.snapshot

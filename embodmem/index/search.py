@@ -20,7 +20,7 @@ from embodmem.index.channels import Channels
 from embodmem.index.filters import is_open, matching, row_id
 from embodmem.index.given import GivenVectors
 from embodmem.index.hydrate import Contents
-from embodmem.index.late import Late, WordEncoder
+from embodmem.index.late import HoldsTexts, Late, WordEncoder
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.ranking import fuse
@@ -86,6 +86,16 @@ class Search:
         self.channels = Channels(store, self.mirror, self.given, self.contents, encoder, self.encode)
         self.settings = RecallConfig()
         self._late = Late(encoder) if isinstance(encoder, WordEncoder) else None
+        store.on_erase.append(self._drop_held)
+
+    def _drop_held(self) -> None:
+        """What is forgotten stays in RAM no longer than in the file: neither texts nor their words."""
+        with self._held_lock:
+            self._held = {}
+        self.channels.drop_held()
+        for holder in (self._late, self.encoder):
+            if isinstance(holder, HoldsTexts):
+                holder.drop_held()
 
     def encode(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Vectors (N, dim) of texts; those used last are held, since what a robot sees repeats itself.

@@ -52,6 +52,8 @@ def parts_of(text: str | None) -> list[str]:
 
 
 def _plain(text: str) -> str:
+    if text.isascii():  # as most are: nothing of it comes apart
+        return text.lower()
     decomposed = unicodedata.normalize("NFKD", text.lower())
     return "".join(c for c in decomposed if not unicodedata.combining(c))
 
@@ -66,6 +68,14 @@ class Stemmer:
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
         self._db: sqlite3.Connection | None = None
+
+    def drop_held(self) -> None:
+        """Let go of all words that are held."""
+        with self._lock:
+            self._held = {}
+            if self._db is not None:
+                self._db.close()  # pages in RAM, too, keep what was deleted from them
+                self._db = None
 
     def stems(self, texts: Sequence[str]) -> list[list[str]]:
         """The stems of each text, in order, repeats included."""

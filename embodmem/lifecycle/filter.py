@@ -37,10 +37,16 @@ class SensoryFilter:
         self._ended: list[tuple[tuple[object, ...], _Run]] = []
         self.refused = 0
         store.after_rollback.append(self._drop)  # what was admitted may not be in the file
+        store.on_erase.append(self._end_all)
 
     def _drop(self) -> None:
         self._runs.clear()
         self._ended.clear()
+
+    def _end_all(self) -> None:
+        """What was forgotten goes on no longer: when it happens again, it is new."""
+        self.flush()
+        self._drop()
 
     def admit(self, event: Event) -> bool:
         """Whether an event is to be stored; one that is not has been counted."""

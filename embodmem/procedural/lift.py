@@ -74,6 +74,12 @@ def _template(text: str) -> re.Pattern[str]:
     return re.compile("".join((*parts, re.escape(text[at:]))), re.IGNORECASE)
 
 
+def drop_held() -> None:
+    """Let go of the names and texts whose patterns are held."""
+    _names_pattern.cache_clear()
+    _template.cache_clear()
+
+
 def match(template: str, text: str) -> dict[str, str] | None:
     """Variable -> name that make a text of a template; None where none do."""
     hit = _template(template).fullmatch(text.strip())

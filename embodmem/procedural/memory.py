@@ -14,6 +14,7 @@ from embodmem.index import RecordMemory, Records
 from embodmem.index.filters import row_id
 from embodmem.index.words import words
 from embodmem.procedural.cases import KIND, Cases, as_experience
+from embodmem.procedural.lift import drop_held
 from embodmem.procedural.skills import Skills
 from embodmem.procedural.types import Advice, Case, Change, Experience, Lesson, Offer, Skill, Stream, check_lines
 from embodmem.types import Event, Percept, Query
@@ -45,6 +46,7 @@ class ProceduralMemory(RecordMemory):
         self._cases = Cases(records, self.config)
         self.skill_store = Skills(records, self.config)
         self.store.after_rollback.append(self.reload)
+        self.store.on_erase.append(drop_held)
 
     def reload(self) -> None:
         """Read again which kinds of tasks are known."""

@@ -1,6 +1,7 @@
 """Moving the write-ahead log into the file beside the writer, which a write then does not wait for.
 
-What is in the log is durable; until it is moved, it is read from there.
+What is in the log is durable; until it is moved, it is read from there. It is moved when nobody reads or writes: beside
+a recall it would take a processor, or the time of one, that the recall waits for.
 """
 
 from __future__ import annotations
@@ -8,17 +9,24 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from embodmem.store.files import connect
+from embodmem.store.files import LOG_BYTES, connect
 
 CHANGES = 4000
 """After about so many changed rows the log is moved; SQLite does it itself, while the write waits, at a larger size."""
 
 MOST_BYTES = 64 << 20
 """While the log is longer, the next write waits for it to be moved: only a log that is moved whole begins anew."""
+
+PATIENT_BYTES = LOG_BYTES + (8 << 20)
+"""While the log is longer, it is moved whoever reads or writes. One that was moved keeps up to `LOG_BYTES`."""
+
+QUIET_S, AT_MOST_S = 0.05, 1.0
+"""How long nobody shall have read or written before the log is moved; after so long it is moved all the same."""
 
 
 class Checkpoints:
@@ -27,15 +35,19 @@ class Checkpoints:
     Args:
         path: The file.
         durable: As the writer's connection is.
+        is_in_use: Whether somebody reads or writes.
     """
 
-    def __init__(self, path: Path, durable: bool) -> None:
-        self._path, self._durable = path, durable
+    def __init__(self, path: Path, durable: bool, is_in_use: Callable[[], bool]) -> None:
+        self._path, self._durable, self._is_in_use = path, durable, is_in_use
         self._log = f"{path}-wal"
         self._db: sqlite3.Connection | None = None
         self._lock = threading.Lock()  # held while the log is being moved
         self._thread: threading.Thread | None = None
         self._moved = 0
+        self._hurry = threading.Event()
+        self.uses = 0
+        """How often somebody began to read or write; a rough count, since several threads add to it."""
 
     def after(self, changes: int) -> None:
         """After a commit: begin, if that is due.
@@ -46,14 +58,17 @@ class Checkpoints:
         if changes - self._moved < CHANGES or (self._thread is not None and self._thread.is_alive()):
             return
         self._moved = changes
+        self._hurry.clear()
         self._thread = threading.Thread(target=self._move, name="embodmem-log")
         with suppress(RuntimeError):  # the interpreter is about to end and starts no thread any more
             self._thread.start()
 
     def before(self) -> None:
         """Before a transaction: let a long log come to its end."""
+        self.uses += 1
         thread = self._thread
-        if thread is not None and thread.is_alive() and os.path.getsize(self._log) > MOST_BYTES:
+        if thread is not None and thread.is_alive() and self._size() > MOST_BYTES:
+            self._hurry.set()
             thread.join()
 
     @contextmanager
@@ -62,7 +77,22 @@ class Checkpoints:
         with self._lock:
             yield
 
+    def _size(self) -> int:
+        try:
+            return os.path.getsize(self._log)
+        except FileNotFoundError:
+            return 0
+
+    def _await_quiet(self) -> None:
+        until = time.monotonic() + AT_MOST_S
+        before = -1
+        while (before != self.uses or self._is_in_use()) and time.monotonic() < until and self._size() < PATIENT_BYTES:
+            before = self.uses
+            if self._hurry.wait(QUIET_S):
+                return
+
     def _move(self) -> None:
+        self._await_quiet()
         with self._lock, suppress(sqlite3.Error):  # what could not be moved is in the log, and is tried again
             if self._db is None:
                 self._db = connect(self._path, writable=True, durable=self._durable)
@@ -71,6 +101,7 @@ class Checkpoints:
     def close(self) -> None:
         """Wait for what has begun, and close the connection."""
         if self._thread is not None and self._thread.is_alive():
+            self._hurry.set()
             self._thread.join()
         with self._lock:
             if self._db is not None:

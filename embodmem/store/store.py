@@ -18,6 +18,7 @@ from embodmem.store.changes import MERGE, MERGE_FROM, RECORDS_PER_PAGE, TOUCHED
 from embodmem.store.checkpoint import Checkpoints
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
+from embodmem.store.hooks import Hooks
 from embodmem.store.schema import migrate
 from embodmem.store.state import State
 
@@ -27,7 +28,7 @@ READERS_MS = 2000
 """How long a call that cleans the disk waits for readers of what was there before."""
 
 
-class Store(State):
+class Store(Hooks, State):
     """One memory's file.
 
     What `transaction` returned for survives the death of the process and a power cut (WAL, synchronous=FULL).
@@ -48,6 +49,7 @@ class Store(State):
     ) -> None:
         if mode not in ("r", "a", "x"):
             raise StoreError(f"mode: wanted 'r', 'a' or 'x', got {mode!r}")
+        super().__init__()
         self.temporary = path is None
         if path is None:
             folder = tempfile.mkdtemp(prefix="embodmem-")
@@ -55,12 +57,6 @@ class Store(State):
             path = os.path.join(folder, "memory.mem")
         self.path = Path(path)
         self.read_only = mode == "r"
-        self.before_commit: list[Callable[[sqlite3.Connection], None]] = []
-        self.after_commit: list[Callable[[], None]] = []
-        self.after_rollback: list[Callable[[], None]] = []
-        self.on_change: list[Callable[[int, list[int] | None], None]] = []
-        """Called with the number of a new state and the ids of the records that it changed; None: any of them."""
-        self.before_close: list[Callable[[], None]] = []
         self._state = 0  # even: the number of the last finished state; odd: a commit is under way
         self._mutex = threading.RLock()
         self._depth = 0
@@ -75,7 +71,7 @@ class Store(State):
         self._version_reader: sqlite3.Connection | None = None
         self._closed = False
         self._writer: sqlite3.Connection | None = None
-        self._checkpoints = Checkpoints(self.path, not self.temporary)
+        self._checkpoints = Checkpoints(self.path, not self.temporary, lambda: self._lent > 0 or self._depth > 0)
         self._lock: Any = None
         if self.read_only:
             check_file(self.path, check_below_mib, writable=False)
@@ -245,6 +241,7 @@ class Store(State):
             if self._closed:
                 raise StoreError(f"{self.path}: the memory is closed")
             self._lent += 1
+            self._checkpoints.uses += 1
             if self._idle:
                 return self._idle.pop()
         return connect(self.path, writable=False)
@@ -363,11 +360,13 @@ class Store(State):
             hook()
 
     def erase_traces(self) -> None:
-        """After a removal: take what was removed out of the word index, the free pages and the log on disk."""
+        """After a removal: take what was removed out of RAM, the word index, the free pages and the log on disk."""
         self._traces = True
         with self.transaction() as db:
             # A word stays in an FTS5 segment, marked as deleted, until its segments are merged.
             db.execute("INSERT INTO record_words (record_words) VALUES ('optimize')")
+        for hook in self.on_erase:
+            hook()
         self.save()
 
     @property

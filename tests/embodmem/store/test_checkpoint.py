@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from embodmem.index import Record, Records
 from embodmem.store import Store
@@ -64,4 +65,39 @@ def test_rows_that_follow_in_time_are_found_by_halving(tmp_path: Path) -> None:
                 ends[-1] = 9000
             wanted = (np.flatnonzero((ends >= begin) & (stamps <= end)) + 1).tolist()
             assert records.match(Query(between_ns=(begin, end), kinds=("event",))) == wanted
+    store.close()
+
+
+def test_the_log_is_moved_when_nobody_reads_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AT_MOST_S", 60.0)
+    path = tmp_path / "a.mem"
+    store = Store(path)
+    records = Records(store, None)
+    before = path.stat().st_size
+    with store.read():
+        writer = threading.Thread(target=records.add_many, args=(told(module.CHANGES),))
+        writer.start()
+        writer.join()
+        (mover,) = [thread for thread in threading.enumerate() if thread.name == "embodmem-log"]
+        mover.join(5 * module.QUIET_S)
+        assert mover.is_alive()
+        assert path.stat().st_size == before
+    mover.join()
+    assert path.stat().st_size > before + 100_000
+    store.close()
+
+
+@pytest.mark.parametrize("closes", [True, False])
+def test_what_has_to_be_moved_now_does_not_wait_for_quiet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closes: bool
+) -> None:
+    monkeypatch.setattr(module, "AT_MOST_S", 3600.0)
+    monkeypatch.setattr(module, "MOST_BYTES", 0)  # any log is a long one
+    store = Store(tmp_path / "a.mem")
+    records = Records(store, None)
+    monkeypatch.setattr(store._checkpoints, "_is_in_use", lambda: True)
+    records.add_many(told(module.CHANGES))
+    if not closes:
+        records.add(told(1)[0])
+        assert not [thread for thread in threading.enumerate() if thread.name == "embodmem-log"]
     store.close()
