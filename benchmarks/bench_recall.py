@@ -88,6 +88,10 @@ class HeldEncoder:
         """Pieces as the encoder makes them."""
         return self.encode_both(texts)[1]
 
+    def word_shares(self, words: Sequence[str]) -> np.ndarray:
+        """As the encoder says."""
+        return self._encoder.word_shares(words)
+
     def encode_both(self, texts: Sequence[str]) -> tuple[np.ndarray, list[Pieces]]:
         """Both."""
         fresh = [text for text in dict.fromkeys(texts) if text not in self._held]

@@ -24,6 +24,7 @@ class Asked:
         has: (P, T) which part has which word, 0 or 1.
         postings: T arrays of row ids, ascending: who holds the word.
         worth: (T,) rarity of each word; less where it only says what is to be done (`request`).
+        late_worth: (T,) the same for late interaction: with what the encoder knows of the language, if it does.
     """
 
     query: Query
@@ -33,6 +34,7 @@ class Asked:
     has: NDArray[np.float64]
     postings: list[NDArray[np.int64]]
     worth: NDArray[np.float64]
+    late_worth: NDArray[np.float64]
 
     @property
     def weights(self) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from embodmem.index.context import Times, stretches
 from embodmem.index.filters import is_by_group, matching
 from embodmem.index.given import GivenVectors
 from embodmem.index.hydrate import Contents
+from embodmem.index.late import KnowsWords
 from embodmem.index.lexical import Lexical
 from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over, seconds_from
 from embodmem.index.mirror import Mirror
@@ -58,6 +59,7 @@ class Channels:
     ) -> None:
         self._mirror, self._given = mirror, given
         self._encoder = encoder
+        self._language = encoder if isinstance(encoder, KnowsWords) else None
         self._encode = encode
         self.spread: Spread | None = None
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
@@ -79,12 +81,34 @@ class Channels:
         """
         if query.text is None:
             own, none = self._part_vectors(query, ()), np.empty((0, 0))
-            return Asked(query=query, parts=[], vectors=own, terms=[], has=none, postings=[], worth=np.empty(0))
+            no = np.empty(0)
+            return Asked(query=query, parts=[], vectors=own, terms=[], has=none, postings=[], worth=no, late_worth=no)
         parts, terms, has = words_of(query.text, self._stemmer)
         postings = self._postings.of(db, terms)
         vectors = self._part_vectors(query, parts)
-        worth = rarities(self._total(db), postings) * request_weights(query.text, terms) if terms else np.empty(0)
-        return Asked(query=query, parts=parts, vectors=vectors, terms=terms, has=has, postings=postings, worth=worth)
+        worth, late_worth = self._worths(db, query.text, terms, postings)
+        return Asked(
+            query=query,
+            parts=parts,
+            vectors=vectors,
+            terms=terms,
+            has=has,
+            postings=postings,
+            worth=worth,
+            late_worth=late_worth,
+        )
+
+    def _worths(
+        self, db: sqlite3.Connection, text: str, terms: Sequence[str], postings: Sequence[NDArray[np.int64]]
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(T,) what each word of a text is worth, and what it is to late interaction."""
+        if not terms:
+            return np.empty(0), np.empty(0)
+        total, requests = self._total(db), request_weights(text, terms)
+        worth = rarities(total, postings) * requests
+        if self._language is None:
+            return worth, worth
+        return worth, rarities(total, postings, self._language.word_shares(terms)) * requests
 
     def _total(self, db: sqlite3.Connection) -> int:
         """How many records there are."""

@@ -52,6 +52,14 @@ class HoldsTexts(Protocol):
         """Let go of them."""
 
 
+@runtime_checkable
+class KnowsWords(Protocol):
+    """An encoder that knows how common words are."""
+
+    def word_shares(self, words: Sequence[str]) -> NDArray[np.float64]:
+        """(N,) part of all words of running text that each is; NaN where it does not know."""
+
+
 class Late:
     """Scores texts by soft alignment (ColBERT's MaxSim, Khattab and Zaharia, SIGIR 2020, eq. 3).
 

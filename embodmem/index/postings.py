@@ -15,6 +15,12 @@ from embodmem.store import Store
 HELD_BYTES = 32 << 20
 """Bytes of row ids that are held for words that are asked for again before anything changes."""
 
+PRIOR_RECORDS = 1000
+"""As many records as what the language says of a word is worth; 400 to 3,200 differ little (docs/recall.md)."""
+
+RECORD_WORDS = 20
+"""Words of a record, about: of so many, chosen by how often they are used, one or more is the word."""
+
 
 class Postings:
     """Row ids of the records that hold a word.
@@ -59,10 +65,26 @@ def _read(db: sqlite3.Connection, term: str) -> NDArray[np.int64]:
     return ids if not len(ids) or (np.diff(ids) > 0).all() else np.unique(ids)
 
 
-def rarities(total: int, postings: Sequence[NDArray[np.int64]]) -> NDArray[np.float64]:
-    """(T,) inverse document frequency of words among `total` records (Robertson and Zaragoza, 2009), kept above 0."""
+def rarities(
+    total: int, postings: Sequence[NDArray[np.int64]], shares: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """(T,) inverse document frequency of words among `total` records (Robertson and Zaragoza, 2009), kept above 0.
+
+    In a small memory it is a matter of chance which words are rare. What is known of the language is a Beta prior of
+    the part of records that hold a word: it counts as `PRIOR_RECORDS` records, and a large memory outweighs it.
+
+    Args:
+        total: How many records there are.
+        postings: T arrays of row ids.
+        shares: (T,) part of the words of the language that each is, NaN where that is not known; None of all.
+    """
     held = np.array([len(ids) for ids in postings], dtype=np.float64)
-    return np.asarray(np.log1p((np.maximum(total - held, 0) + 0.5) / (held + 0.5)))
+    others = np.maximum(total - held, 0)
+    if shares is not None:
+        unknown = np.isnan(shares)
+        expected = PRIOR_RECORDS * -np.expm1(RECORD_WORDS * np.log1p(-np.where(unknown, 0.0, shares)))
+        held, others = held + expected, others + np.where(unknown, 0.0, PRIOR_RECORDS - expected)
+    return np.asarray(np.log1p((others + 0.5) / (held + 0.5)))
 
 
 def presence(

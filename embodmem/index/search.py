@@ -229,7 +229,7 @@ class Search:
         codes = late.of(db, pool.ids[first], [text or label for label, text in zip(labels, texts, strict=True)])
         laid = [
             late.scores(
-                part, {t: w for t, w, h in zip(asked.terms, asked.worth.tolist(), row, strict=True) if h}, codes
+                part, {t: w for t, w, h in zip(asked.terms, asked.late_worth.tolist(), row, strict=True) if h}, codes
             )
             for part, row in zip(asked.parts, asked.has, strict=True)
         ]
