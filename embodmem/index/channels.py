@@ -65,12 +65,13 @@ class Channels:
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
         self.floor = 0.0 if encoder is None else encoder.min_score
         self._stemmer = Stemmer()
-        self._lexical = Lexical(store, contents, self._stemmer)
+        self._lexical = Lexical(store, self._stemmer)
         self._postings = Postings(store)
 
     def drop_held(self) -> None:
         """Let go of all words that are held."""
         self._stemmer.drop_held()
+        self._lexical.laid.drop_held()
         self._postings.drop_held()
 
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:

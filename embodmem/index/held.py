@@ -14,10 +14,47 @@ MOST_RECORDS, MOST_BYTES = 16_384, 32 << 20
 """How many records, and about how many bytes of them, are held; with more, those read first are dropped."""
 
 
-class Held(Generic[T]):
-    """Something of each record, as of the newest state of the file that anybody has read or written.
+class Newest:
+    """Whether what somebody holds in RAM is what a reader sees: the newest state that anybody has read or written.
 
-    A reader of an older state, and a transaction of one's own, get nothing from here and leave nothing here.
+    A reader of an older state, and a transaction of one's own, get nothing of it and leave nothing there.
+
+    Args:
+        store: The memory's file.
+        drop: Let go of what is held of these records, of all where it is None; called with the lock held.
+
+    Attributes:
+        lock: For what is held; taken for moments only: a writer must not wait for a reader.
+    """
+
+    def __init__(self, store: Store, drop: Callable[[list[int] | None], None]) -> None:
+        self._store, self._drop = store, drop
+        self.lock = threading.Lock()
+        self._state: int | None = None
+        store.on_change.append(self._note)
+
+    def _note(self, state: int, touched: list[int] | None) -> None:
+        with self.lock:
+            self._drop(touched)
+            self._state = state
+
+    def sees(self) -> int | None:
+        """With the lock held, inside `Store.read`: the number of the newest state where that is what is read."""
+        state = self._store.snapshot
+        if state is None:
+            return None
+        if state != self._state and (self._state is None or state > self._state or self._store.read_only):
+            self._drop(None)  # what another process has changed, nobody tells
+            self._state = state
+        return state if state == self._state else None
+
+    def is_still(self, state: int | None) -> bool:
+        """With the lock held: whether nothing was written since `sees` said this."""
+        return state is not None and state == self._state
+
+
+class Held(Generic[T]):
+    """Something of each record, as of the newest state of the file.
 
     Args:
         store: Of the records.
@@ -25,42 +62,31 @@ class Held(Generic[T]):
     """
 
     def __init__(self, store: Store, size: Callable[[T], int]) -> None:
-        self._store, self._size = store, size
-        self._lock = threading.Lock()  # held for moments only: a writer must not wait for a reader
-        self._state: int | None = None
+        self._size = size
         self._held: dict[int, T] = {}
         self._bytes = 0
-        store.on_change.append(self._drop)
+        self._newest = Newest(store, self._drop)
 
-    def _drop(self, state: int, touched: list[int] | None) -> None:
-        with self._lock:
-            if touched is None:
-                self._clear()
-            for number in touched or ():
-                if number in self._held:
-                    self._bytes -= self._size(self._held.pop(number))
-            self._state = state
-
-    def _clear(self) -> None:
-        self._held, self._bytes = {}, 0
+    def _drop(self, touched: list[int] | None) -> None:
+        if touched is None:
+            self._held, self._bytes = {}, 0
+        for number in touched or ():
+            if number in self._held:
+                self._bytes -= self._size(self._held.pop(number))
 
     def of(self, numbers: Sequence[int], read: Callable[[list[int]], dict[int, T]]) -> dict[int, T]:
         """What is held of records, by row id, and what `read` says of the others; called inside `Store.read`."""
-        state = self._store.snapshot
-        with self._lock:
-            if state is not None and state != self._state and (self._is_news(state) or self._store.read_only):
-                self._clear()  # what another process has changed, nobody tells
-                self._state = state
-            is_now = state is not None and state == self._state
-            held = self._held if is_now else {}
+        with self._newest.lock:
+            state = self._newest.sees()
+            held = {} if state is None else self._held
             found = {number: held[number] for number in numbers if number in held}
         left = [number for number in numbers if number not in found]
         if not left:
             return found
         fresh = read(left)
         found.update(fresh)
-        with self._lock:
-            if is_now and state == self._state:
+        with self._newest.lock:
+            if self._newest.is_still(state):
                 self._keep(fresh)
         return found
 
@@ -75,6 +101,3 @@ class Held(Generic[T]):
             self._bytes -= self._size(self._held.pop(number))
             if len(self._held) <= 3 * MOST_RECORDS // 4 and self._bytes <= 3 * MOST_BYTES // 4:
                 return
-
-    def _is_news(self, state: int) -> bool:
-        return self._state is None or state > self._state

@@ -4,67 +4,37 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.index.held import Held
-from embodmem.index.hydrate import Contents
-from embodmem.index.words import Stemmer, content_words
+from embodmem.index.laid import LABEL_WEIGHT, Laid, LaidRecords, in_label
+from embodmem.index.words import NOT_A_WORD, Stemmer, content_words
 from embodmem.store import Store
 
 K1, B = 0.9, 0.4
 """Saturation and length normalisation of BM25, as Anserini sets them for all collections (Yang et al., SIGIR 2017)."""
 
-LABEL_WEIGHT = 4.0
-"""A word of the label counts as so many of the text (Robertson et al., CIKM 2004: weighted fields)."""
 
-_IN_LABEL = 0x5851F42D4C957F2D
-"""Makes the number of a stem in a label another one than that in a text."""
-
-_BYTES = 150
-"""About what a record that was taken apart takes beside its stems."""
-
-
-class Laid(NamedTuple):
-    """A record taken apart.
-
-    Attributes:
-        stems: (W,) number of each, of label and text. They are 64 bits of a hash: among a million stems the chance that
-            two share a number is one in 30 million.
-        length: Words of the text, and those of the label, which count more.
-    """
-
-    stems: NDArray[np.int64]
-    length: float
-
-
-def lay(stemmer: Stemmer, labels: Sequence[str], texts: Sequence[str]) -> list[Laid]:
-    """Take records apart, each with its label and its text."""
-    made = []
-    for label, text in zip(stemmer.stems(labels), stemmer.stems(texts), strict=True):
-        numbers = [*(hash(stem) ^ _IN_LABEL for stem in label), *map(hash, text)]
-        made.append(Laid(np.array(numbers, dtype=np.int64), LABEL_WEIGHT * len(label) + len(text)))
-    return made
-
-
-def counted(stemmer: Stemmer, rows: Sequence[Laid], terms: Sequence[str]) -> Counts:
+def counted(stemmer: Stemmer, laid: Laid, terms: Sequence[str]) -> Counts:
     """How often words (T,) occur in records (N,); of two words of one stem, one counts."""
-    total, count = len(rows), len(terms)
-    length = np.fromiter((row.length for row in rows), np.float64, total)
+    total, count = len(laid.sizes), len(terms)
     if not total or not count:
-        return Counts(np.zeros((total, count)), length)
-    found = [hash(stems[0]) if stems else -1 for stems in stemmer.stems(terms)]  # no hash is -1
-    wanted = np.array([*found, *(number ^ _IN_LABEL if number != -1 else -1 for number in found)], dtype=np.int64)
-    order = np.argsort(wanted, kind="stable")
-    flat = np.concatenate([row.stems for row in rows])
-    ends = np.cumsum(np.fromiter((len(row.stems) for row in rows), np.int64, total))
-    place = np.minimum(np.searchsorted(wanted[order], flat), 2 * count - 1)
-    hit = np.flatnonzero(wanted[order][place] == flat)
-    owner, term = np.searchsorted(ends, hit, side="right"), order[place[hit]]
+        return Counts(np.zeros((total, count)), laid.length)
+    found = first_numbers(stemmer, terms)
+    wanted = np.concatenate([found, in_label(found)])
+    term, at = np.divmod((laid.words == wanted[:, None]).ravel().nonzero()[0], max(len(laid.words), 1))
     weight = np.where(term < count, 1.0, LABEL_WEIGHT)
-    return Counts(np.bincount(owner * count + term % count, weight, total * count).reshape(total, count), length)
+    made = np.bincount(laid.owners()[at] * count + term % count, weight, total * count)
+    return Counts(made.reshape(total, count), laid.length)
+
+
+def first_numbers(stemmer: Stemmer, terms: Sequence[str]) -> NDArray[np.int64]:
+    """(T,) number of the first stem of each word; `NOT_A_WORD` where there is none, or where it came before."""
+    found = [hash(stems[0]) if stems else NOT_A_WORD for stems in stemmer.stems(terms)]
+    first = {number: t for t, number in reversed(list(enumerate(found)))}
+    return np.array([number if first[number] == t else NOT_A_WORD for t, number in enumerate(found)], dtype=np.int64)
 
 
 class Lexical:
@@ -72,13 +42,12 @@ class Lexical:
 
     Args:
         store: The memory's file.
-        contents: What the records say.
         stemmer: Takes them apart.
     """
 
-    def __init__(self, store: Store, contents: Contents, stemmer: Stemmer) -> None:
-        self._contents, self._stemmer = contents, stemmer
-        self._held: Held[Laid] = Held(store, lambda row: 8 * len(row.stems) + _BYTES)
+    def __init__(self, store: Store, stemmer: Stemmer) -> None:
+        self._stemmer = stemmer
+        self.laid = LaidRecords(store, stemmer)
 
     def count(self, db: sqlite3.Connection, ids: NDArray[np.int64], terms: Sequence[str]) -> Counts:
         """How often words occur in records.
@@ -88,21 +57,15 @@ class Lexical:
             ids: (N,) of the records.
             terms: (T,) words.
         """
-
-        def read(left: list[int]) -> dict[int, Laid]:
-            return dict(zip(left, lay(self._stemmer, *self._contents.texts(db, left)), strict=True))
-
-        numbers = ids.tolist()
-        rows = self._held.of(numbers, read)
-        return counted(self._stemmer, [rows[number] for number in numbers], terms)
+        return counted(self._stemmer, self.laid.of(db, ids), terms)
 
 
 class Counts:
     """Frequencies (N, T) of terms in records, and the lengths (N,) of the records in words."""
 
     def __init__(self, frequency: NDArray[Any], length: NDArray[Any]) -> None:
-        self.frequency = frequency.astype(np.float64)
-        self.length = length.astype(np.float64)
+        self.frequency = np.asarray(frequency, np.float64)
+        self.length = np.asarray(length, np.float64)
 
     def weighed(self) -> NDArray[np.float64]:
         """(N, T) part of BM25 that saturates (Robertson and Zaragoza, 2009), before rarity."""

@@ -6,7 +6,10 @@ import re
 import sqlite3
 import threading
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 _STOP = """a about all am an and any are as at be been but by can could did do does for from had has have he her here
 him his how i if in into is it its last latest me more must my no not of on or our shall she should so some than that
@@ -20,6 +23,12 @@ TOKENIZE = "porter unicode61 remove_diacritics 2"
 """How the word index takes texts apart (`store.schema`)."""
 
 _HELD_WORDS = 65_536
+
+NOT_A_WORD = -1
+"""The number of no stem: no hash of Python is -1."""
+
+_BETWEEN = "\0"
+_WORD, _WORD_OR_BETWEEN = re.compile(r"[^\W_]+"), re.compile(rf"[^\W_]+|{_BETWEEN}")
 
 
 def words(text: str) -> list[str]:
@@ -79,16 +88,39 @@ class Stemmer:
 
     def stems(self, texts: Sequence[str]) -> list[list[str]]:
         """The stems of each text, in order, repeats included."""
-        split = [re.findall(r"[^\W_]+", _plain(text)) for text in texts]
+        split = [_WORD.findall(_plain(text)) for text in texts]
         with self._lock:
-            if len(self._held) > _HELD_WORDS:
-                self._held.clear()
-            self._learn({word for found in split for word in found if word not in self._held})
+            self._learn({word for found in split for word in found})
             return [[self._held[word] for word in found] for found in split]
 
-    def _learn(self, fresh: Iterable[str]) -> None:
+    def numbers(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The stems of texts (N,), one after the other, as numbers (W,), repeats included; how many each has (N,).
+
+        A number is the hash of a stem: it holds for this process alone.
+        """
+        if not texts:
+            return np.empty(0, np.int64), np.empty(0, np.int64)
+        joined = _BETWEEN.join(texts)
+        if joined.count(_BETWEEN) >= len(texts):
+            joined = _BETWEEN.join(text.replace(_BETWEEN, " ") for text in texts)
+        split = _WORD_OR_BETWEEN.findall(_plain(joined))
+        said = set(split)
+        said.discard(_BETWEEN)
+        with self._lock:
+            self._learn(said)
+            number = {word: hash(self._held[word]) for word in said}
+        number[_BETWEEN] = NOT_A_WORD
+        found = np.fromiter(map(number.__getitem__, split), np.int64, len(split))
+        between = found == NOT_A_WORD
+        ends = np.append(between.nonzero()[0], len(found)) - np.arange(len(texts))
+        return found[~between], np.diff(ends, prepend=0)
+
+    def _learn(self, said: set[str]) -> None:
+        """Hold the stems of these words, at least."""
+        if len(self._held) > _HELD_WORDS:
+            self._held.clear()
         rows = []
-        for i, word in enumerate(fresh):
+        for i, word in enumerate([word for word in said if word not in self._held]):
             if word.isascii() and word.isdigit():  # a number has no ending
                 self._held[word] = word
             else:

@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from embodmem.index import Record, Records, held
+from embodmem.index import Record, Records, held, laid
 from embodmem.index.hydrate import Contents
+from embodmem.index.laid import LaidRecords, lay
+from embodmem.index.words import Stemmer
 from embodmem.store import Store
 
 
@@ -96,3 +99,52 @@ def test_held_is_what_the_file_says(todo: list[tuple[str, int]], most: int) -> N
             there = records.contents._held
             assert there._bytes == sum(map(there._size, there._held.values())) and len(there._held) <= most
         store.close()
+
+
+def same(store: Store, mine: LaidRecords, numbers: list[int], said: dict[int, str]) -> bool:
+    with store.read() as db:
+        found = mine.of(db, np.array(numbers, dtype=np.int64))
+    wanted = lay(Stemmer(), [said[n].split()[0] for n in numbers], [said[n] for n in numbers])
+    by_record = [sorted(part) for part in np.split(found.words, np.cumsum(found.sizes))]
+    return (
+        by_record == [sorted(part) for part in np.split(wanted.words, np.cumsum(wanted.sizes))]
+        and found.sizes.tolist() == wanted.sizes.tolist()
+        and found.length.tolist() == wanted.length.tolist()
+    )
+
+
+@settings(max_examples=40, deadline=None)
+@given(steps, st.integers(1, 60))
+def test_what_is_taken_apart_is_what_the_file_says(todo: list[tuple[str, int]], most: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(laid, "MOST_WORDS", most)
+        store = Store()
+        records, known = Records(store, None), dict[int, str]()
+        mine = LaidRecords(store, Stemmer())
+        for i, (what, which) in enumerate(todo):
+            chosen = sorted(known)[which % len(known)] if known else None
+            text = f"mug {i} " + "stands here " * (which % 4)
+            one = Record(kind="event", label="mug", text=text, first_ns=1, last_ns=1)
+            if what == "add" or chosen is None:
+                known[records.add(one)] = text
+            elif what == "change":
+                records.replace(chosen, one)
+                known[chosen] = text
+            elif what == "remove":
+                records.remove([chosen])
+                del known[chosen]
+            else:
+                assert same(store, mine, sorted(known)[: which + 1], known)
+        assert same(store, mine, sorted(known), known) and same(store, mine, [], known)
+        store.close()
+
+
+def test_a_transaction_sees_its_own_words_and_leaves_none(records: Records) -> None:
+    store, mine = records.store, LaidRecords(records.store, Stemmer())
+    number = records.add(Record(kind="event", label="red", text="red", first_ns=1, last_ns=1))
+    assert same(store, mine, [number], {number: "red"})
+    with pytest.raises(ZeroDivisionError), store.transaction():
+        records.replace(number, Record(kind="event", label="blue", text="blue", first_ns=1, last_ns=1))
+        assert same(store, mine, [number], {number: "blue"})
+        raise ZeroDivisionError
+    assert same(store, mine, [number], {number: "red"})

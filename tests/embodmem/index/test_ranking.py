@@ -16,8 +16,9 @@ from embodmem.config import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.errors import ConfigError
 from embodmem.index import Record, Records
+from embodmem.index.laid import LABEL_WEIGHT, lay
 from embodmem.index.late import Late
-from embodmem.index.lexical import K1, LABEL_WEIGHT, B, counted, lay
+from embodmem.index.lexical import K1, B, counted
 from embodmem.index.ranking import to_unit
 from embodmem.index.words import STOP_WORDS, Stemmer, parts_of
 from embodmem.store import Store
@@ -52,6 +53,18 @@ def test_counts_and_weights_are_those_of_the_definition(rows: list[str], terms: 
 
 def test_stems_are_those_of_the_word_index() -> None:
     assert Stemmer().stems(["The Mugs", "running über-fast", ""]) == [["the", "mug"], ["run", "uber", "fast"], []]
+
+
+any_text = st.text(st.sampled_from("abZ é9_-\0\n\u0301Σ"), max_size=8)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(any_text, max_size=6))
+def test_numbers_are_those_of_the_stems_of_each_text(rows: list[str]) -> None:
+    numbers, sizes = Stemmer().numbers(rows)
+    wanted = Stemmer().stems(rows)
+    assert sizes.tolist() == [len(stems) for stems in wanted]
+    assert numbers.tolist() == [hash(stem) for stems in wanted for stem in stems]
 
 
 @settings(max_examples=50, deadline=None)
