@@ -50,7 +50,9 @@ def is_alike(a: frozenset[str], b: frozenset[str], least: float) -> bool:
 
 def is_echo(said: frozenset[str], asked: frozenset[str], config: GuardConfig) -> bool:
     """Whether a claim repeats the question: it is long enough not to do so by chance, and says too little besides."""
-    return len(said) >= config.echo_words and len(said - asked) <= config.echo_new * len(said)
+    new = config.echo_new * len(said)
+    # Of more words than that beyond all of the question's, more than that are new, whichever they are.
+    return len(said) >= config.echo_words and len(said) - len(asked) <= new and len(said - asked) <= new
 
 
 @dataclass(slots=True)

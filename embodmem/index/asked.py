@@ -61,11 +61,13 @@ def words_of(text: str | None, stemmer: Stemmer) -> tuple[list[str], list[str], 
 
 def best(scores: NDArray[np.float64], depth: int) -> NDArray[np.int64]:
     """Where the `depth` best scores above 0 stand, in no order; among equals the last ones (the newest records)."""
-    there = np.flatnonzero(scores > 0)
+    there: NDArray[np.int64] = (scores > 0).nonzero()[0]
     if len(there) <= depth:
         return there
-    values = scores[there]
+    values = scores if len(there) == len(scores) else scores[there]
+    if depth == 1:  # the last of the best
+        return there[len(values) - 1 - values[::-1].argmax() :][:1]
     least = np.partition(values, len(values) - depth)[len(values) - depth]
-    above, equal = np.flatnonzero(values > least), np.flatnonzero(values == least)
+    above, equal = (values > least).nonzero()[0], (values == least).nonzero()[0]
     chosen: NDArray[np.int64] = there[np.concatenate([above, equal[len(equal) - (depth - len(above)) :]])]
     return chosen

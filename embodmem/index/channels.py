@@ -185,9 +185,9 @@ class Channels:
         linked_to = self._linked(db, asked, first, how)
         _add_linked(passed, linked_to, there)
         every = np.flatnonzero(there)
-        ids, of_group = passed.ids[every], passed.split(every)
-        pools = {name: Pool(ids[at], how=how) for name, at in zip(passed.names, of_group, strict=True) if len(at)}
-        at = {name: some for name, some in zip(passed.names, of_group, strict=True) if len(some)}
+        ids = passed.ids[every]
+        at = {name: some for name, some in passed.split(every)}
+        pools = {name: Pool(ids[some], how=how) for name, some in at.items()}
         meaning = self._meaning(db, asked, every, ids, likes) if seen is None else seen[None, every]
         for name, pool in pools.items():
             pool.meaning = None if meaning is None else meaning[:, at[name]]
@@ -223,11 +223,12 @@ class Channels:
         """Choose the `depth` best of each channel and group: they are `there` (N,); returns ids of the very first."""
         ids, first = passed.ids, list[int]()
         for scores in presence(ids, asked.postings, asked.weights) if asked.parts else ():
-            holding = np.flatnonzero(scores > 0)
-            for some in passed.split(holding):
-                mine = holding[some]
-                there[mine[best(scores[mine], depth)]] = True
-                first.extend(ids[mine[best(scores[mine], 1)]].tolist())
+            holding = (scores > 0).nonzero()[0]
+            worth_of = scores[holding]
+            for _, some in passed.split(holding):
+                mine, worth = holding[some], worth_of[some]
+                there[mine[best(worth, depth)]] = True
+                first.extend(ids[mine[best(worth, 1)]].tolist())
         for found in (each for of_query in likes for each in of_query):
             there[found.at] = True
             first.extend(ids[found.at[:1]].tolist())
@@ -298,16 +299,20 @@ class Channels:
 def _add_linked(passed: Passed, linked: Linked, there: NDArray[np.bool_]) -> None:
     """Bring in the best of what is linked, of each group."""
     if linked.names or linked.links:
-        _add_best(passed, linked.strength(passed.ids), there)
+        ids = linked.ids()
+        _add_best(passed, ids, linked.strength(ids), there)
     if linked.active:
-        _add_best(passed, over(passed.ids, linked.active), there)
+        ids = np.array(sorted(linked.active), dtype=np.int64)
+        _add_best(passed, ids, over(ids, linked.active), there)
 
 
-def _add_best(passed: Passed, scores: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
-    holding = np.flatnonzero(scores > 0)
-    for some in passed.split(holding):
-        mine = holding[some]
-        there[mine[best(scores[mine], LINKED_DEPTH)]] = True
+def _add_best(passed: Passed, ids: NDArray[np.int64], scores: NDArray[np.float64], there: NDArray[np.bool_]) -> None:
+    """Of records `ids` (N,), ascending, those of each group that pass and have the best scores (N,)."""
+    at = np.minimum(np.searchsorted(passed.ids, ids), len(passed.ids) - 1)
+    passes = passed.ids[at] == ids
+    at, scores = at[passes], scores[passes]
+    for _, some in passed.split(at):
+        there[at[some[best(scores[some], LINKED_DEPTH)]]] = True
 
 
 _MOST_HELD, _MOST_ROWS = 4, 1 << 18

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
+from itertools import repeat
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -97,7 +98,7 @@ class LaidRecords:
             state = self._newest.sees()
             at = np.full(len(numbers), -1, np.int64)
             if state is not None:
-                at[:] = [self._place.get(number, -1) for number in numbers]
+                at = np.fromiter(map(self._place.get, numbers, repeat(-1)), np.int64, len(numbers))
             left = np.flatnonzero(at < 0)
             if not len(left):
                 return self._taken(at)

@@ -101,6 +101,10 @@ class Linked:
         self.links: dict[int, float] = {}
         self.active: Mapping[int, float] = {}
 
+    def ids(self) -> NDArray[np.int64]:
+        """(N,) the records, ascending, that bear a name or are linked: no other has any strength."""
+        return np.unique(np.concatenate([*self.names.values(), np.fromiter(self.links, np.int64, len(self.links))]))
+
     def strength(self, ids: NDArray[np.int64]) -> NDArray[np.float64]:
         """(N,) of each of the records `ids` (N,), ascending: its part of the names, a rare one counts more, or its
         links, whichever is more.

@@ -49,12 +49,13 @@ class Passed:
             return [(self.names[0], self.ids)]  # the very array, whose rows are known
         return [(name, self.ids[part]) for name, part in zip(self.names, self.parts, strict=True)]
 
-    def split(self, at: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Which of some (M,), by where they stand in `ids`, are of each group: where they stand in `at`."""
-        if self.group is None:
-            return [np.arange(len(at))]
+    def split(self, at: NDArray[np.int64]) -> list[tuple[str, NDArray[np.int64]]]:
+        """Of each group that has any, which of some records (M,), by where they stand in `ids`: where they are in `at`."""
+        if self.group is None or not len(at):
+            return [(self.names[0], np.arange(len(at)))] if len(at) else []
         group = self.group[at]
-        return [np.flatnonzero(group == number) for number in range(len(self.names))]
+        count = np.bincount(group).tolist()
+        return [(self.names[number], (group == number).nonzero()[0]) for number, some in enumerate(count) if some]
 
     def lying_in(self, rows: Rows) -> tuple[At, ...]:
         """The rows of each group's records that have a vector; only while the rows are as when these passed."""

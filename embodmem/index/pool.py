@@ -53,6 +53,7 @@ class Pool:
     share: NDArray[np.float64] | None = None
     late: NDArray[np.float64] | None = None
     how: RecallConfig = field(default_factory=RecallConfig)
+    _text: NDArray[np.float64] | None = field(default=None, repr=False)
 
     def text_scores(self, words: float = 1.0) -> NDArray[np.float64]:
         """(P, N) mean of words and meaning, each with its best at 1: the convex combination of Bruch et al., TOIS 2023.
@@ -60,6 +61,13 @@ class Pool:
         Args:
             words: What words count beside meaning, which counts 1.
         """
+        if words != 1.0:
+            return self._text_scores(words)
+        if self._text is None:  # asked for by the context, and again by the whole
+            self._text = self._text_scores(words)
+        return self._text
+
+    def _text_scores(self, words: float) -> NDArray[np.float64]:
         if self.words is None or self.meaning is None:
             if self.words is not None:
                 return to_unit(self.words)
@@ -110,7 +118,7 @@ class Pool:
 
     def add_words(self, counts: Counts, weights: NDArray[np.float64]) -> None:
         """Score by words: `weights` (P, T) are the rarities of each part's words."""
-        self.words = weights @ counts.weighed().T
+        self.words, self._text = weights @ counts.weighed().T, None
         self.holds = counts.frequency > 0
         self.share = (weights @ self.holds.T) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
 

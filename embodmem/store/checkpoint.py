@@ -25,7 +25,7 @@ MOST_BYTES = 64 << 20
 PATIENT_BYTES = LOG_BYTES + (8 << 20)
 """While the log is longer, it is moved whoever reads or writes. One that was moved keeps up to `LOG_BYTES`."""
 
-QUIET_S, AT_MOST_S = 0.05, 1.0
+QUIET_S, AT_MOST_S = 0.05, 5.0
 """How long nobody shall have read or written before the log is moved; after so long it is moved all the same."""
 
 
