@@ -50,7 +50,7 @@ class Passed:
         return [(name, self.ids[part]) for name, part in zip(self.names, self.parts, strict=True)]
 
     def split(self, at: NDArray[np.int64]) -> list[tuple[str, NDArray[np.int64]]]:
-        """Of each group that has any, which of some records (M,), by where they stand in `ids`: where they are in `at`."""
+        """Group that has any of some records (M,), which stand at `at` in `ids` -> where in `at` its own are."""
         if self.group is None or not len(at):
             return [(self.names[0], np.arange(len(at)))] if len(at) else []
         group = self.group[at]
