@@ -60,6 +60,21 @@ def product(x: Array, weight: Array) -> Array:
     return np.asarray(torch.mm(torch.from_numpy(x), torch.from_numpy(weight)).numpy())
 
 
+def affine(weight: Tensor, bias: Tensor) -> Callable[[Array], Array]:
+    """Rows (B, D) to `x @ weight.T + bias` (B, E), with both as they are now; weight (E, D), bias (E,)."""
+    by, rows = to_arrays((weight.t().contiguous(), bias[None].clone()))
+
+    def apply(x: Array) -> Array:
+        nonlocal rows
+        if len(rows) != len(x):  # spread out once: to add one row to many takes numpy three times as long
+            rows = np.repeat(rows[:1], len(x), 0)
+        y = product(x, by)
+        y += rows
+        return y
+
+    return apply
+
+
 def where_start(start: Tensor, fresh: State, state: State) -> State:
     """`fresh` in the rows where an episode starts, `state` elsewhere; `start` is (B,) bool."""
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
+from embodmem_policies.cell import Array, MemoryCell, State, Step, affine, product, to_arrays
 from embodmem_policies.recurrence import is_plain, launch
 from embodmem_policies.scan import chunks, run_scan
 
@@ -55,20 +55,17 @@ class LRUCell(MemoryCell):
     def stepper(self) -> Step:
         """See `MemoryCell.stepper`."""
         factor, gamma, _ = _decay(self.log_nu, self.log_theta)
-        weights = (_by_number(self.read_in.weight, gamma), self.read_out.weight, self.skip.weight)
-        read_in, read_out, skip = to_arrays(tuple(weight.t().contiguous() for weight in weights))
-        rotation, bias = to_arrays((factor, self.read_out.bias.clone()))
+        weights = (_by_number(self.read_in.weight, gamma).t().contiguous(), self.skip.weight.t().contiguous(), factor)
+        (read_in, skip, rotation), read_out = to_arrays(weights), affine(self.read_out.weight, self.read_out.bias)
 
         def step(x: Array, state: State, start: Array) -> tuple[Array, State]:
             turned = rotation * np.ascontiguousarray(state).view(rotation.dtype)[..., 0]
-            if start.any():
+            if np.count_nonzero(start):
                 turned[start] = 0.0
             s = product(x, read_in)
-            both = s.view(rotation.dtype)
-            both += turned
-            y = product(s, read_out)
+            s += turned.view(s.dtype)
+            y = read_out(s)
             y += product(x, skip)
-            y += bias
             return y, s.reshape(-1, self.states, 2)
 
         return step

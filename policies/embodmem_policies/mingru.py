@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from embodmem_policies.cell import Array, MemoryCell, State, Step, product, to_arrays
+from embodmem_policies.cell import Array, MemoryCell, State, Step, affine
 from embodmem_policies.recurrence import is_plain, launch
 from embodmem_policies.scan import chunks, run_scan
 
@@ -39,24 +39,22 @@ class MinGRUCell(MemoryCell):
     @torch.no_grad()
     def stepper(self) -> Step:
         """See `MemoryCell.stepper`."""
-        weights = tuple(part.t().contiguous() for part in self.project.weight.chunk(2))
-        (of_gate, of_candidate), (bias_z, bias_h) = to_arrays((weights, self.project.bias.clone().chunk(2)))
-        of_gate, bias_z = 0.5 * of_gate, 0.5 * bias_z  # 1.2 sigmoid(a) - 0.1 = 0.6 tanh(a / 2) + 0.5
+        (of_gate, of_candidate), (bias_z, bias_h) = self.project.weight.chunk(2), self.project.bias.chunk(2)
+        # 1.2 sigmoid(a) - 0.1 = 0.6 tanh(a / 2) + 0.5
+        half_gate, candidate = affine(0.5 * of_gate, 0.5 * bias_z), affine(of_candidate, bias_h)
 
         def step(x: Array, state: State, start: Array) -> tuple[Array, State]:
-            z = product(x, of_gate)
-            z += bias_z
+            z = half_gate(x)
             np.tanh(z, out=z)
             z *= 0.6
             z += 0.5
             np.maximum(z, 0.0, out=z)
             np.minimum(z, 1.0, out=z)
-            h = product(x, of_candidate)
-            h += bias_h
+            h = candidate(x)
             h *= z
             kept = np.subtract(1.0, z, out=z)
             kept *= state
-            if start.any():
+            if np.count_nonzero(start):
                 kept[start] = 0.0
             h += kept
             return h, h

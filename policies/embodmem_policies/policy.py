@@ -13,7 +13,7 @@ from gymnasium.vector import VectorEnv
 from torch import Tensor, nn
 
 from embodmem.errors import InvalidInput
-from embodmem_policies.cell import Array, State, product, to_arrays, tree_map
+from embodmem_policies.cell import Array, State, affine, to_arrays, tree_map
 from embodmem_policies.make import make_cell
 from embodmem_policies.reader import RecallReader
 
@@ -88,15 +88,16 @@ class Policy(nn.Module):
     def stepper(self) -> Callable[[Any, State, Array], tuple[Array, State]]:
         """`step` for acting, on arrays, with the parameters as they are now; see `MemoryCell.stepper`."""
         cell = self.cell.stepper()
-        weight, bias = to_arrays((self.encoder.weight.t().contiguous(), self.encoder.bias.clone()))
+        encode = affine(self.encoder.weight, self.encoder.bias)
+        space = self._spaces.get("")
+        is_vector = isinstance(space, spaces.Box) and len(space.shape) == 1
 
         def step(observation: Any, state: State, start: Array) -> tuple[Array, State]:
-            seen = to_tensors(observation)
             if self.reader is not None:
                 with torch.no_grad():
-                    return cell(to_arrays(self.encode(seen)), state, start)
-            x = product(self.flat(seen).numpy(), weight)
-            x += bias
+                    return cell(to_arrays(self.encode(to_tensors(observation))), state, start)
+            flat = np.asarray(observation, np.float32) if is_vector else self.flat(to_tensors(observation)).numpy()
+            x = encode(flat)
             np.maximum(x, 0.0, out=x)
             return cell(x, state, start)
 
@@ -237,6 +238,9 @@ def room(observation: Any, steps: int) -> Any:
 
 def put(rows: Any, at: int, observation: Any) -> None:
     """Copy an observation to its place in `room`."""
+    if isinstance(rows, np.ndarray):  # in haste: this is called at every step
+        rows[at] = observation
+        return
     tree_map(lambda part, value: part.__setitem__(at, value), rows, observation)
 
 

@@ -17,11 +17,10 @@ from typing import Any
 import numpy as np
 import torch
 from gymnasium.vector import AutoresetMode, VectorEnv
-from numpy.typing import NDArray
 from torch import Tensor
 
 from embodmem.errors import ConfigError
-from embodmem_policies.cell import State, product, to_arrays, tree_map
+from embodmem_policies.cell import Array, State, product, to_arrays, tree_map
 from embodmem_policies.policy import Observation, as_one, final_observation, index, policy_for, put, room, to_tensors
 from embodmem_policies.running import Interrupt, Log, env_bytes, env_from_bytes, load_checkpoint, make_env, parse
 from embodmem_policies.scan import run_scan
@@ -141,6 +140,7 @@ class PPO:
         self._spread = 0.0  # the largest of advantages so far
         self.recent: deque[tuple[float, int, float]] = deque(maxlen=100)
         self._mode = AutoresetMode(self.env.metadata.get("autoreset_mode", AutoresetMode.NEXT_STEP))
+        self._is_next = self._mode is AutoresetMode.NEXT_STEP
         self._observation = self.env.reset(seed=settings.seed)[0]
         self._state = to_arrays(self.policy.cell.initial_state(settings.num_envs))
         self._start = np.ones(settings.num_envs, dtype=np.bool_)
@@ -153,28 +153,35 @@ class PPO:
         """Act for a rollout."""
         s, head, policy = self.settings, self.policy.head, self.policy
         shape = (s.rollout, s.num_envs)
-        start, valid, terminated, done = (np.zeros(shape, dtype=np.bool_) for _ in range(4))
+        start, ignored, terminated, truncated, done = (np.zeros(shape, dtype=np.bool_) for _ in range(5))
         reward, final_value = np.zeros(shape, dtype=np.float32), torch.zeros(shape)
+        success = np.full(shape, np.nan)
         action = torch.zeros(*shape, *head.shape, dtype=head.dtype)
         seen, features = room(self._observation, s.rollout), np.empty((*shape, s.hidden), dtype=np.float32)
         noise = head.noise(policy, *shape, generator=self.generator).add_(policy.actor.bias).numpy()
         state, begin = self._state, self._state
         step, actor, actions = policy.stepper(), to_arrays(policy.actor.weight.t().contiguous()), action.numpy()
         for t in range(s.rollout):
-            starts, valid[t] = self._start, ~self._ignored
-            start[t] = starts
+            start[t], ignored[t] = self._start, self._ignored
             put(seen, t, self._observation)
-            features[t], state = step(self._observation, state, starts)
+            features[t], state = step(self._observation, state, self._start)
             actions[t] = head.mode(product(features[t], actor) + noise[t])
-            observation, reward_t, terminated_t, truncated_t, info = self.env.step(head.to_env(actions[t]))
-            reward[t], terminated[t], done[t] = reward_t, terminated_t, terminated_t | truncated_t
-            if self._mode is not AutoresetMode.NEXT_STEP and truncated_t.any():
-                last, _ = step(final_observation(observation, info), state, np.zeros_like(starts))
-                final_value[t] = policy.critic(torch.from_numpy(last))[:, 0]
-            self._observation = self._next(observation, valid[t], reward[t], done[t], info)
+            observation, reward[t], terminated[t], truncated[t], info = self.env.step(head.to_env(actions[t]))
+            ended = np.logical_or(terminated[t], truncated[t], out=done[t])
+            self._start, self._ignored = (self._ignored, ended) if self._is_next else (ended, self._ignored)
+            if np.count_nonzero(ended):
+                success[t] = info.get("success", np.nan)
+                if not self._is_next and truncated[t].any():
+                    last, _ = step(final_observation(observation, info), state, np.zeros_like(ended))
+                    final_value[t] = policy.critic(torch.from_numpy(last))[:, 0]
+                if self._mode is AutoresetMode.DISABLED:
+                    observation = self.env.reset(options={"reset_mask": ended.copy()})[0]
+            self._observation = observation
         self._state = state
         final, _ = step(self._observation, state, self._start)
         self.steps += s.rollout * s.num_envs
+        valid = ~ignored
+        self._tally(reward, valid, done, success)
         thought = torch.from_numpy(features)
         return Rollout(
             observation=to_tensors(seen),
@@ -191,25 +198,17 @@ class PPO:
             last_value=policy.critic(torch.from_numpy(final))[:, 0],
         )
 
-    def _next(
-        self, observation: Any, valid: NDArray[np.bool_], reward: NDArray[Any], done: NDArray[np.bool_], info: Any
-    ) -> Any:
-        """Note what ended, and find out where the next observation begins an episode."""
-        self._return += reward
-        self._length += valid
-        if self._mode is AutoresetMode.NEXT_STEP:
-            self._start, self._ignored = self._ignored, done
-        else:
-            self._start = done
-        if done.any():
-            success = np.asarray(info.get("success", np.full(len(done), np.nan)), dtype=np.float64)
-            for i in np.flatnonzero(done):
-                self.recent.append((float(self._return[i]), int(self._length[i]), float(success[i])))
-            self.episodes += int(done.sum())
-            self._return[done], self._length[done] = 0.0, 0
-            if self._mode is AutoresetMode.DISABLED:
-                return self.env.reset(options={"reset_mask": done.copy()})[0]
-        return observation
+    def _tally(self, reward: Array, valid: Array, done: Array, success: Array) -> None:
+        """Note the return, the length and the success of each episode that ended in a rollout (T, N)."""
+        total, length = reward.cumsum(0, dtype=np.float64), valid.cumsum(0, dtype=np.int64)
+        total += self._return
+        length += self._length
+        gone, passed = np.zeros_like(self._return), np.zeros_like(self._length)  # of the episodes before
+        for t, i in np.argwhere(done).tolist():
+            self.recent.append((float(total[t, i] - gone[i]), int(length[t, i] - passed[i]), float(success[t, i])))
+            gone[i], passed[i] = total[t, i], length[t, i]
+        self.episodes += int(np.count_nonzero(done))
+        self._return, self._length = total[-1] - gone, length[-1] - passed
 
     def advantages(self, rollout: Rollout, value: Tensor) -> Tensor:
         """(T, N): sums of discounted errors of the values (T, N), Schulman et al., ICLR 2016, eq. 16.
@@ -219,7 +218,7 @@ class PPO:
         """
         s = self.settings
         following = torch.cat((value[1:], rollout.last_value[None]))
-        if self._mode is not AutoresetMode.NEXT_STEP:
+        if not self._is_next:
             following = torch.where(rollout.done, rollout.final_value, following)
         delta = rollout.reward + s.gamma * following.masked_fill(rollout.terminated, 0.0) - value
         decay = s.gamma * s.gae_lambda * (~rollout.done).to(value.dtype)

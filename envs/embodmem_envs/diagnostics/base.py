@@ -99,7 +99,7 @@ class DiagnosticVec(VectorEnv[Floats, Any, NDArray[Any]]):
                 f"diagnostics: wanted reset(options={{'reset_mask': ...}}) of the copies {np.flatnonzero(fresh)}, "
                 f"whose episodes have ended; got a step"
             )
-        is_next = self._mode is AutoresetMode.NEXT_STEP and bool(fresh.any())
+        is_next = self._mode is AutoresetMode.NEXT_STEP and np.count_nonzero(fresh) > 0
         reward, terminated, truncated, success = self._advance(chosen, ~fresh)
         if is_next:
             self._begin(np.flatnonzero(fresh))
@@ -107,7 +107,7 @@ class DiagnosticVec(VectorEnv[Floats, Any, NDArray[Any]]):
         ended = terminated | truncated
         info: dict[str, Any] = {}
         obs = self._observe()
-        if ended.any():
+        if np.count_nonzero(ended):
             info = {"success": success & ended, "_success": ended}
             if self._mode is AutoresetMode.SAME_STEP:
                 final = np.full(self.num_envs, None, dtype=object)
@@ -128,9 +128,10 @@ class DiagnosticVec(VectorEnv[Floats, Any, NDArray[Any]]):
             raise InvalidInput(
                 f"diagnostics: wanted actions ({self.num_envs},) of whole numbers, got {chosen.shape} {chosen.dtype}"
             )
-        if chosen.min() < 0 or chosen.max() >= self._n_actions:
+        whole = chosen.astype(np.int64, copy=False)
+        if np.count_nonzero(whole.view(np.uint64) >= self._n_actions):  # below 0 is large without a sign
             raise InvalidInput(f"diagnostics: wanted actions of 0 to {self._n_actions - 1}, got {chosen}")
-        return chosen.astype(np.int64, copy=False)
+        return whole
 
     def _begin(self, rows: Ints) -> None:
         """Draw new episodes for the copies `rows` (M,)."""

@@ -24,6 +24,7 @@ class _Cards(DiagnosticVec):
         self._sorted = np.arange(self.n_cards, dtype=np.int8) % SUITS
         self._cards = np.zeros((num_envs, self.n_cards), dtype=np.int8)
         self._shown = np.zeros(num_envs, dtype=np.int64)  # index of the card that is shown
+        self._first = self._rows * self.n_cards  # index of a copy's first card among those of all
 
     def _begin(self, rows: Ints) -> None:
         self._cards[rows] = self.np_random.permuted(np.tile(self._sorted, (len(rows), 1)), axis=1)
@@ -34,7 +35,11 @@ class _Cards(DiagnosticVec):
         """Hook for what a task keeps of an episode."""
 
     def _observe(self) -> Floats:
-        return np.asarray(_ONE_HOT[self._cards[self._rows, self._shown]])
+        return _ONE_HOT.take(self._card(self._shown), 0)
+
+    def _card(self, index: Ints) -> NDArray[np.int8]:
+        """(N,) the cards of these indexes (N,), each from its copy's own; below 0, another copy's."""
+        return self._cards.reshape(-1).take(self._first + index)
 
     def _turn(self, live: Bools) -> Bools:
         """Show the next card; returns (N,) whether it is the last."""
@@ -70,10 +75,11 @@ class RepeatPreviousVec(_Cards):
         asked = self._shown - (self.k - 1)
         counts = (asked >= 0) & live
         # A negative index reads a card that does not count.
-        right = self._cards[self._rows, asked] == actions
-        self._perfect &= right | ~counts
-        reward = np.where(right, 1.0, -1.0) * counts / (self.n_cards - self.k)
-        return reward, self._turn(live), np.zeros_like(live), self._perfect
+        right = self._card(asked) == actions
+        self._perfect &= counts <= right
+        share = 1.0 / (self.n_cards - self.k)
+        reward = np.where(right, share, -share) * counts
+        return reward, self._turn(live), np.zeros(self.num_envs, np.bool_), self._perfect
 
 
 class RepeatFirstVec(_Cards):
@@ -91,6 +97,7 @@ class RepeatFirstVec(_Cards):
 
     def _advance(self, actions: Ints, live: Bools) -> tuple[NDArray[np.float64], Bools, Bools, Bools]:
         right = self._cards[:, 0] == actions
-        self._perfect &= right | ~live
-        reward = np.where(right, 1.0, -1.0) * live / (self.n_cards - 1)
-        return reward, self._turn(live), np.zeros_like(live), self._perfect
+        self._perfect &= live <= right
+        share = 1.0 / (self.n_cards - 1)
+        reward = np.where(right, share, -share) * live
+        return reward, self._turn(live), np.zeros(self.num_envs, np.bool_), self._perfect
