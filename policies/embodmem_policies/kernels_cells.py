@@ -1,8 +1,9 @@
 # mypy: ignore-errors
 """The recurrences of minGRU and LRU with what stands around them, forwards and back, as Warp kernels for the CPU.
 
-One thread takes a row of the batch through time and reads every value once. Tensors come as addresses (float32 or pairs
-of them, contiguous): to wrap them as arrays takes longer than a short scan. See `recurrence` for what calls them.
+One thread takes a row of the batch through time and reads every value once. All arguments lie one after another where
+`told` says, as int64: the shape T, B, n, then the address of each tensor (float32 or pairs of them, contiguous), in the
+order that the kernel's text names them. See `recurrence` for what calls them.
 
 Inner loops are written with `while`: those compile to vector instructions, which `for` over a range that is not known
 beforehand does not, and takes three to eight times as long.
@@ -29,23 +30,34 @@ def keep_of(s: float):
 
 
 @wp.func
+def extent(told: wp.uint64, i: int):
+    """One of T, B, n."""
+    return int(wp.array(ptr=told, shape=(3,), dtype=wp.int64)[i])
+
+
+@wp.func
+def address(told: wp.uint64, i: int):
+    """Where the tensor of this number lies."""
+    return wp.uint64(wp.array(ptr=told, shape=(16,), dtype=wp.int64)[3 + i])
+
+
+@wp.func
 def row_at(base: wp.uint64, row: int, n: int, size: wp.uint64):
     """The address of a row of n values of `size` bytes."""
     return base + wp.uint64(row) * wp.uint64(n) * size
 
 
 @wp.kernel
-def hold(
-    s_: wp.uint64,
-    candidate_: wp.uint64,
-    first_: wp.uint64,
-    start_: wp.uint64,
-    h_: wp.uint64,
-    steps: int,
-    batch: int,
-    n: int,
-):
+def hold(told: wp.uint64):
     """h_t = k h_{t-1} + (1 - k) candidate_t: s, candidate, h (T, B, n), first (B, n), start (T, B)."""
+    batch = extent(told, 1)
+    steps = extent(told, 0)
+    n = extent(told, 2)
+    s_ = address(told, 0)
+    candidate_ = address(told, 1)
+    first_ = address(told, 2)
+    start_ = address(told, 3)
+    h_ = address(told, 4)
     start = wp.array(ptr=start_, shape=(steps * batch,), dtype=wp.uint8)
     b = wp.tid()
     last = row_at(first_, b, n, FLOAT)
@@ -56,7 +68,7 @@ def hold(
         before = wp.array(ptr=last, shape=(n,), dtype=float)
         h = wp.array(ptr=row_at(h_, r, n, FLOAT), shape=(n,), dtype=float)
         begins = start[r] != wp.uint8(0)
-        j = int(0)
+        j = wp.int32(0)
         while j < n:
             k = keep_of(s[j])
             h[j] = k * wp.where(begins, 0.0, before[j]) + (1.0 - k) * candidate[j]
@@ -65,24 +77,23 @@ def hold(
 
 
 @wp.kernel
-def hold_back(
-    dh_: wp.uint64,
-    s_: wp.uint64,
-    candidate_: wp.uint64,
-    h_: wp.uint64,
-    first_: wp.uint64,
-    start_: wp.uint64,
-    carry_: wp.uint64,
-    projected_: wp.uint64,
-    steps: int,
-    batch: int,
-    n: int,
-):
+def hold_back(told: wp.uint64):
     """The way back of `hold` and the sigmoid of the gate.
 
     `carry` (B, n), the gradient by the last h from what comes later, becomes that by `first`; `projected` (T, B, 2 n)
     becomes the gradients by gate and candidate.
     """
+    batch = extent(told, 1)
+    steps = extent(told, 0)
+    n = extent(told, 2)
+    dh_ = address(told, 0)
+    s_ = address(told, 1)
+    candidate_ = address(told, 2)
+    h_ = address(told, 3)
+    first_ = address(told, 4)
+    start_ = address(told, 5)
+    carry_ = address(told, 6)
+    projected_ = address(told, 7)
     start = wp.array(ptr=start_, shape=(steps * batch,), dtype=wp.uint8)
     b = wp.tid()
     carry = wp.array(ptr=row_at(carry_, b, n, FLOAT), shape=(n,), dtype=float)
@@ -99,7 +110,7 @@ def hold_back(
         by_gate = wp.array(ptr=row_at(projected_, 2 * r, n, FLOAT), shape=(n,), dtype=float)
         by_candidate = wp.array(ptr=row_at(projected_, 2 * r + 1, n, FLOAT), shape=(n,), dtype=float)
         begins = start[r] != wp.uint8(0)
-        j = int(0)
+        j = wp.int32(0)
         while j < n:
             g = dh[j] + carry[j]
             gate = s[j]
@@ -112,8 +123,15 @@ def hold_back(
 
 
 @wp.kernel
-def turn(s_: wp.uint64, rotation_: wp.uint64, first_: wp.uint64, start_: wp.uint64, steps: int, batch: int, n: int):
+def turn(told: wp.uint64):
     """s_t += rotation s_{t-1}, in place: s (T, B, n), rotation (n,), first (B, n) complex, start (T, B)."""
+    batch = extent(told, 1)
+    steps = extent(told, 0)
+    n = extent(told, 2)
+    s_ = address(told, 0)
+    rotation_ = address(told, 1)
+    first_ = address(told, 2)
+    start_ = address(told, 3)
     rotation = wp.array(ptr=rotation_, shape=(n,), dtype=wp.vec2f)
     start = wp.array(ptr=start_, shape=(steps * batch,), dtype=wp.uint8)
     b = wp.tid()
@@ -124,29 +142,28 @@ def turn(s_: wp.uint64, rotation_: wp.uint64, first_: wp.uint64, start_: wp.uint
         last = row_at(s_, r, n, COMPLEX)
         if start[r] == wp.uint8(0):
             s = wp.array(ptr=last, shape=(n,), dtype=wp.vec2f)
-            j = int(0)
+            j = wp.int32(0)
             while j < n:
                 s[j] = s[j] + times(rotation[j], before[j])
                 j += 1
 
 
 @wp.kernel
-def turn_back(
-    g_: wp.uint64,
-    s_: wp.uint64,
-    rotation_: wp.uint64,
-    first_: wp.uint64,
-    start_: wp.uint64,
-    carry_: wp.uint64,
-    d_rotation_: wp.uint64,
-    steps: int,
-    batch: int,
-    n: int,
-):
+def turn_back(told: wp.uint64):
     """The way back of `turn`, on conjugates: g_t += carry, then carry = rotation g_t, 0 at starts.
 
     `carry` (B, n) comes from later and becomes the gradient by `first`; g_t s_{t-1} is added to `d_rotation` (B, n).
     """
+    batch = extent(told, 1)
+    steps = extent(told, 0)
+    n = extent(told, 2)
+    g_ = address(told, 0)
+    s_ = address(told, 1)
+    rotation_ = address(told, 2)
+    first_ = address(told, 3)
+    start_ = address(told, 4)
+    carry_ = address(told, 5)
+    d_rotation_ = address(told, 6)
     rotation = wp.array(ptr=rotation_, shape=(n,), dtype=wp.vec2f)
     start = wp.array(ptr=start_, shape=(steps * batch,), dtype=wp.uint8)
     b = wp.tid()
@@ -160,7 +177,7 @@ def turn_back(
             last = row_at(s_, r - batch, n, COMPLEX)
         g = wp.array(ptr=row_at(g_, r, n, COMPLEX), shape=(n,), dtype=wp.vec2f)
         before = wp.array(ptr=last, shape=(n,), dtype=wp.vec2f)
-        j = int(0)
+        j = wp.int32(0)
         if start[r] != wp.uint8(0):
             while j < n:
                 g[j] = g[j] + carry[j]

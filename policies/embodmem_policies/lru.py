@@ -132,7 +132,8 @@ class _Oscillators(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, dy: Tensor, d_last: Tensor) -> tuple[Tensor | None, ...]:
         x, read_in, log_theta, read_out, skip, initial, start, s, rotation, gamma, nu = ctx.saved_tensors
-        sign = x.new_tensor((1.0, -1.0)).repeat(len(rotation))
+        sign = x.new_ones(2 * len(rotation))
+        sign[1::2] = -1.0
         into, out = _by_number(read_in * sign[:, None], gamma), read_out * sign
         d_in, d_out, d_skip, d_bias = (torch.zeros_like(w) for w in (read_in, read_out, skip, read_out[:, 0]))
         d_rotation = torch.zeros_like(rotation)

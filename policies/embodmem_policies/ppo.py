@@ -200,9 +200,8 @@ class PPO:
 
     def _tally(self, reward: Array, valid: Array, done: Array, success: Array) -> None:
         """Note the return, the length and the success of each episode that ended in a rollout (T, N)."""
-        total, length = reward.cumsum(0, dtype=np.float64), valid.cumsum(0, dtype=np.int64)
-        total += self._return
-        length += self._length
+        total = self._return + reward.cumsum(0, dtype=np.float64)
+        length = self._length + valid.cumsum(0, dtype=np.int64)
         gone, passed = np.zeros_like(self._return), np.zeros_like(self._length)  # of the episodes before
         for t, i in np.argwhere(done).tolist():
             self.recent.append((float(total[t, i] - gone[i]), int(length[t, i] - passed[i]), float(success[t, i])))
@@ -228,55 +227,62 @@ class PPO:
         """Learn from a rollout; returns the means of its losses."""
         s, gradient, advantage = self.settings, self._gradient, self.advantages(rollout, rollout.value)
         left = max(0.01, 1.0 - self.steps / s.total_steps) if s.anneal else 1.0
-        for group in self.optimizer.param_groups:
-            group["lr"] = s.learning_rate * left
-        sums: dict[str, float] = {}
+        self.optimizer.param_groups[0]["lr"] = s.learning_rate * left
+        losses = []
         for _ in range(s.epochs):
             for part in torch.randperm(s.num_envs, generator=self.generator).chunk(s.minibatches):
-                loss, parts = self._loss(rollout, part, advantage, advantage + rollout.value)
                 gradient.zero_()
-                loss.backward()  # type: ignore[no-untyped-call]
+                losses.append(self._descend(rollout, part, advantage))
                 gradient *= min(1.0, s.max_grad_norm / (float(gradient.norm()) + 1e-6))
                 self.optimizer.step()
-                for name, each in parts.items():
-                    sums[name] = sums.get(name, 0.0) + each
         self.updates += 1
-        return {name: total / (s.epochs * s.minibatches) for name, total in sums.items()}
+        return {name: float(np.mean([each[name] for each in losses])) for name in losses[0]}
 
-    def _loss(
-        self, rollout: Rollout, part: Tensor, advantage: Tensor, target: Tensor
-    ) -> tuple[Tensor, dict[str, float]]:
-        """Schulman et al., 2017, eq. 7 and 9, over the environments `part`; steps that were ignored do not count."""
-        s, policy = self.settings, self.policy
+    def _descend(self, rollout: Rollout, part: Tensor, advantage: Tensor) -> dict[str, float]:
+        """Add up the gradients over the environments `part`; returns the losses. Ignored steps do not count."""
+        policy = self.policy
         state = tree_map(lambda leaf: leaf[part], rollout.state)
         told, value = policy.scan(index(rollout.observation, (slice(None), part)), state, rollout.start[:, part])
         log_p, entropy = policy.head.log_prob(told, rollout.action[:, part], policy)
-        # Means are sums with weights: to pick the steps that count would copy all of them, there and back.
-        weight = rollout.valid[:, part].to(value.dtype)
-        weight /= weight.sum().clamp_min(1.0)
-        a = advantage[:, part]
-        a -= (weight * a).sum()
-        spread = float((weight * a.square()).sum().sqrt())
+        then = (rollout.log_p, rollout.valid, advantage, rollout.value)
+        losses, by = self._losses(
+            *to_arrays((log_p, entropy, value)), *to_arrays(tuple(leaf[:, part] for leaf in then))
+        )
+        torch.autograd.backward((log_p, entropy, value), to_tensors(by))
+        return losses
+
+    def _losses(
+        self, log_p: Array, entropy: Array, value: Array, before: Array, valid: Array, advantage: Array, thought: Array
+    ) -> tuple[dict[str, float], tuple[Array, Array, Array]]:
+        """Schulman et al., 2017, eq. 7 and 9, and its gradients by the first three: all (T, B).
+
+        Written out for arrays: of so few numbers, torch would take longer to note what was done to them than to do it.
+        """
+        s = self.settings
+        weight = valid.astype(value.dtype)  # means are sums with weights
+        weight /= max(weight.sum(), 1.0)
+        a = advantage - (weight * advantage).sum()
+        spread = float(np.sqrt((weight * np.square(a)).sum()))
         # Where the task is solved, advantages are the noise of the values: blown up to a spread of 1 they undo it.
         self._spread = max(self._spread, spread)
         a /= max(spread, SPREAD_FLOOR * self._spread) + 1e-8
-        log_ratio = log_p - rollout.log_p[:, part]
-        ratio = log_ratio.exp()
-        gain = torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a)
-        policy_loss = -(weight * gain).sum()
-        value_loss = 0.5 * (weight * (value - target[:, part]).square()).sum()
-        mean_entropy = (weight * entropy).sum()
-        loss = policy_loss + s.value * value_loss - s.entropy * mean_entropy
-        kl = (weight * (ratio - 1.0 - log_ratio).detach()).sum()
-        parts = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": mean_entropy, "kl": kl}
-        return loss, {name: part.item() for name, part in parts.items()}
+        log_ratio = log_p - before
+        ratio = np.exp(log_ratio)
+        free, held = ratio * a, np.clip(ratio, 1.0 - s.clip, 1.0 + s.clip) * a
+        error = value - (advantage + thought)
+        losses = {
+            "policy_loss": -(weight * np.minimum(free, held)).sum(),
+            "value_loss": 0.5 * (weight * np.square(error)).sum(),
+            "entropy": (weight * entropy).sum(),
+            "kl": (weight * (ratio - 1.0 - log_ratio)).sum(),
+        }
+        by = (-weight * free * (free <= held), -s.entropy * weight, s.value * weight * error)
+        return {name: float(each) for name, each in losses.items()}, by
 
     def statistics(self) -> dict[str, float]:
         """Means over the last 100 episodes; NaN before the first has ended."""
-        if not self.recent:
-            return {"return": float("nan"), "length": float("nan"), "success": float("nan")}
-        columns = np.array(self.recent).mean(0)
-        return dict(zip(("return", "length", "success"), map(float, columns), strict=True))
+        means = np.mean(self.recent or [[np.nan] * 3], axis=0)
+        return dict(zip(("return", "length", "success"), means.tolist(), strict=True))
 
     def save(self, path: str | Path) -> None:
         """Write a checkpoint; what stood there is replaced only when the new one is whole."""

@@ -149,8 +149,16 @@ def test_what_acting_keeps_is_what_a_scan_says(cell: str, mode: AutoresetMode) -
         ppo.update(rollout)
 
 
+def gradient_of(ppo: PPO, rollout, part, advantage) -> tuple[torch.Tensor, dict[str, float]]:
+    """All parameters' gradients, and the losses."""
+    ppo.optimizer.zero_grad(set_to_none=False)
+    losses = ppo._descend(rollout, part, advantage)
+    return torch.cat([p.grad.flatten().clone() for p in ppo.policy.parameters()]), losses
+
+
 def test_loss_is_over_the_steps_that_count() -> None:
-    """Against eq. 7 and 9 over picked steps; what stands at the others changes nothing, and none at all is no NaN."""
+    """Losses and gradients against eq. 7 and 9 over picked steps, by autograd; what stands at the others changes
+    nothing, and none at all is no NaN."""
     ppo = PPO(settings(learning_rate=0.1), counting(AutoresetMode.NEXT_STEP))
     ppo.update(ppo.collect())
     r, part, s = ppo.collect(), torch.tensor([2, 0]), ppo.settings
@@ -159,21 +167,31 @@ def test_loss_is_over_the_steps_that_count() -> None:
     assert 0 < (~valid).sum() < valid.sum()
     advantage = ppo.advantages(r, r.value)
     target = advantage + r.value
-    loss, parts = ppo._loss(r, part, advantage, target)
+    ours, losses = gradient_of(ppo, r, part, advantage)
     told, value = ppo.policy.scan(r.observation[:, part], tuple(leaf[part] for leaf in r.state), r.start[:, part])
     log_p, entropy = ppo.policy.head.log_prob(told, r.action[:, part], ppo.policy)
     a = advantage[:, part][valid]
     a = (a - a.mean()) / a.std(correction=0)
-    ratio = (log_p - r.log_p[:, part])[valid].exp()
+    log_ratio = (log_p - r.log_p[:, part])[valid]
+    ratio = log_ratio.exp()
     assert ((ratio - 1.0).abs() > s.clip).any()
     gain = -torch.minimum(ratio * a, ratio.clamp(1.0 - s.clip, 1.0 + s.clip) * a).mean()
     error = 0.5 * (value - target[:, part])[valid].square().mean()
-    torch.testing.assert_close(loss, gain + s.value * error - s.entropy * entropy[valid].mean())
-    assert parts["policy_loss"] == pytest.approx(gain.item(), rel=1e-5)
-    advantage[~r.valid], target[~r.valid] = 1e3, -1e3
-    torch.testing.assert_close(ppo._loss(r, part, advantage, target)[0], loss)
+    ppo.optimizer.zero_grad(set_to_none=False)
+    (gain + s.value * error - s.entropy * entropy[valid].mean()).backward()
+    theirs = torch.cat([p.grad.flatten() for p in ppo.policy.parameters()])
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-6)
+    expected = {"policy_loss": gain, "value_loss": error, "entropy": entropy[valid].mean()}
+    expected["kl"] = (ratio - 1.0 - log_ratio).mean()
+    assert losses == {name: pytest.approx(each.item(), rel=1e-4, abs=1e-6) for name, each in expected.items()}
+    advantage[~r.valid], r.value[~r.valid] = 1e3, -1e3
+    again, losses_again = gradient_of(ppo, r, part, advantage)
+    torch.testing.assert_close(again, ours)
+    assert losses_again == pytest.approx(losses)
     r.valid[:] = False
-    assert ppo._loss(r, part, advantage, target)[0] == 0.0
+    none, losses = gradient_of(ppo, r, part, advantage)
+    assert not none.any()
+    assert set(losses.values()) == {0.0}
 
 
 def test_the_noise_of_a_solved_task_is_not_blown_up() -> None:
@@ -183,11 +201,7 @@ def test_the_noise_of_a_solved_task_is_not_blown_up() -> None:
     advantage = torch.randn(r.value.shape, generator=torch.Generator().manual_seed(0))
 
     def gradient(scale: float) -> float:
-        loss, _ = ppo._loss(r, part, scale * advantage, r.value)
-        loss.backward()
-        norm = float(nn.utils.get_total_norm([p.grad for p in ppo.policy.parameters() if p.grad is not None]))
-        ppo.optimizer.zero_grad(set_to_none=False)
-        return norm
+        return float(gradient_of(ppo, r, part, scale * advantage)[0].norm())
 
     whole = gradient(1.0)
     assert gradient(0.2) == pytest.approx(whole, rel=1e-4)
