@@ -134,18 +134,20 @@ class Channels:
 
     def passing(self, db: sqlite3.Connection, query: Query, groups: Mapping[str, tuple[str, ...]]) -> Passed:
         """What passes every filter, of each group of kinds; () is every kind."""
+        if len(groups) == 1:
+            ((name, kinds),) = groups.items()
+            ids, distance = matching(db, query, kinds, mirror=self._mirror)
+            return Passed.of(ids, None if query.near is None else distance, (name,), None)
         begin = None if query.between_ns is None else query.between_ns[0]
         names, kinds = tuple(groups), tuple(kind for each in groups.values() for kind in each)
         # With a begin, facts are left to SQL: then what is no fact is asked for apart.
-        if len(groups) > 1 and begin is None:
+        if begin is None:
             with self._mirror.at(db) as rows:
                 if rows is not None:
                     return held_by_rows(rows, query, groups, lambda: self._passing(db, query, kinds, rows, groups))
         found = [matching(db, query, kinds_of, mirror=self._mirror) for kinds_of in groups.values()]
-        ids, distance = (np.concatenate(each) if len(found) > 1 else each[0] for each in zip(*found, strict=True))
+        ids, distance = (np.concatenate(each) for each in zip(*found, strict=True))
         far = None if query.near is None else distance
-        if len(found) == 1:
-            return Passed.of(ids, far, names, None)
         group = np.repeat(np.arange(len(found), dtype=np.int8), [len(some) for some, _ in found])
         order = np.argsort(ids, kind="stable")
         return Passed.of(ids[order], None if far is None else far[order], names, group[order])

@@ -24,9 +24,6 @@ _SLACK = 1e-5
 
 _STRIDE = 16
 
-_ALONE = 9000
-"""Elements of a matrix whose product with a vector OpenBLAS leaves to one thread; more than 9,216 it shares."""
-
 
 def quantise(vectors: Floats) -> tuple[Codes, Floats, Floats]:
     """Vectors (N, dim) as codes (N, dim), with the scale (N,) and the error (N,) of each: |vector - scale * code|."""
@@ -51,6 +48,24 @@ class Estimate:
 
     def __init__(self, query: Floats) -> None:
         self._query = query
+        self._coded: tuple[Codes, float, float] | None = None
+
+    def _code(self) -> tuple[Codes, float, float]:
+        """The query as a code (1, dim), with its scale and its error: |query - scale * code|."""
+        if self._coded is None:
+            peak = float(np.maximum.reduce(np.abs(self._query), initial=0.0)) or 1.0
+            scaled = self._query * np.float32(127.0 / peak)
+            whole = np.rint(scaled)
+            scaled -= whole
+            lacking = math.sqrt(scaled.dot(scaled))
+            self._coded = whole.astype(np.int8)[None], peak / 127.0, peak / 127.0 * lacking
+        return self._coded
+
+    @property
+    def code(self) -> Codes:
+        """(dim,) the query in bytes."""
+        code: Codes = self._code()[0][0]
+        return code
 
     def rough(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:
         """Cosines (N,) and how far off each may be (N,), from products of bytes."""
@@ -58,7 +73,7 @@ class Estimate:
             return self.fine(codes, scale, error)
         import numkong
 
-        code, query_scale, lacking = _coded(self._query)
+        code, query_scale, lacking = self._code()
         cosines, bounds = np.empty((1, len(codes)), np.float32), np.empty(len(codes), np.float32)
         wider, slack = np.float32(1 + lacking), np.float32(_SLACK + lacking * (1 + _SLACK))
 
@@ -66,7 +81,7 @@ class Estimate:
             mine = cosines[:, part]
             numkong.cdist(code, codes[part], "dot", out=mine)
             mine *= scale[part]
-            mine *= query_scale
+            mine *= np.float32(query_scale)
             np.multiply(error[part], wider, out=bounds[part])
             bounds[part] += slack
 
@@ -78,24 +93,11 @@ class Estimate:
 
     def fine(self, codes: Codes, scale: Floats, error: Floats) -> tuple[Floats, Floats]:
         """As `rough`, with the query as it is: tighter, and slower for many."""
-        return products(self._query[None], codes.astype(np.float32))[0] * scale, error + np.float32(_SLACK)
-
-
-def products(queries: Floats, vectors: Floats) -> Floats:
-    """(V, N) products of queries (V, dim) with vectors (N, dim).
-
-    By pieces that BLAS leaves to one thread: on a machine that is busy, waiting for a second one costs far more than it
-    saves, and what comes out does not depend on their number.
-    """
-    dim, count = vectors.shape[1], len(vectors)
-    size = max(1, _ALONE // max(dim, 1))
-    whole = count - count % size
-    made = np.empty((len(queries), count), np.float32)
-    pieces = vectors[:whole].reshape(-1, size, dim)
-    for row, query in zip(made, queries, strict=True):
-        np.matmul(pieces, query, out=row[:whole].reshape(-1, size))
-        np.matmul(vectors[whole:], query, out=row[whole:])
-    return made
+        vectors = codes.astype(np.float32)
+        # Row by row: of a whole matrix BLAS makes a product with two threads, and waits for the second.
+        cosines: Floats = np.matmul(vectors[:, None], self._query)[:, 0]
+        cosines *= scale
+        return cosines, error + np.float32(_SLACK)
 
 
 def dots(queries: Floats, vectors: Floats) -> Floats:
@@ -108,15 +110,6 @@ def dots(queries: Floats, vectors: Floats) -> Floats:
     if made.size and vectors.shape[1]:
         numkong.cdist(queries, vectors, "dot", out=made)
     return made
-
-
-def _coded(vector: Floats) -> tuple[Codes, np.float32, float]:
-    """One vector (dim,) as a code (1, dim), with its scale and its error: |vector - scale * code|."""
-    peak = max(float(vector.max(initial=0.0)), -float(vector.min(initial=0.0)))
-    scale = np.float32((peak if peak > 0 else 1.0) / 127.0)
-    whole = np.rint(vector / scale)
-    lacking = vector - scale * whole
-    return whole.astype(np.int8)[None], scale, math.sqrt(lacking.dot(lacking))
 
 
 def contenders(cosines: Floats, bounds: Floats, depth: int, floor: float) -> NDArray[np.int64]:
@@ -135,4 +128,4 @@ def contenders(cosines: Floats, bounds: Floats, depth: int, floor: float) -> NDA
 
 def best_first(scores: NDArray[Any], depth: int) -> NDArray[np.int64]:
     """Indices of the `depth` best, best first; of equals the first comes first."""
-    return np.argsort(-scores, kind="stable")[:depth]
+    return (-scores).argsort(kind="stable")[:depth]

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from embodmem.errors import InvalidInput
 from embodmem.index.mirror import Mirror
-from embodmem.index.rows import At, Group, Rows, kept
+from embodmem.index.rows import At, Group, Rows, kept, picked
 from embodmem.types import Query
 
 TOUCHES = "x1 >= ? AND y1 >= ? AND z1 >= ? AND x0 <= ? AND y0 <= ? AND z0 <= ?"
@@ -226,24 +226,27 @@ def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, .
     if begin is not None and chosen.facts:
         return None  # whether a fact still holds is not in the rows
     boxes = _boxes(query)
-    at: At = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, boxes)
+    in_time = None if (begin is None and end is None) or query.labels else rows.in_time(begin, end)
+    at: At = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, in_time, boxes)
     for lower, upper in boxes:  # first: of a span of time most rows are in it, of a box few
         at = _touching(rows, at, lower, upper)
     if rows.gone or not chosen.every:
-        at = kept(at, chosen.groups[rows.column("group")[at]])  # -1, a record that is gone, takes the last
-    if begin is not None or end is not None:
-        in_time = rows.column("last")[at] >= (_NEVER if begin is None else begin)
+        at = kept(at, chosen.groups[picked(rows.column("group"), at)])  # -1, a record that is gone, takes the last
+    if in_time is None and (begin is not None or end is not None):
+        is_in = picked(rows.column("last"), at) >= (_NEVER if begin is None else begin)
         if end is not None:
-            in_time &= rows.column("first")[at] <= end
-        at = kept(at, in_time)
+            is_in &= picked(rows.column("first"), at) <= end
+        at = kept(at, is_in)
     return at
 
 
 def _touching(rows: Rows, at: At, lower: NDArray[np.float64], upper: NDArray[np.float64]) -> At:
     """Those of some rows whose box touches one; each axis goes over what the one before has left."""
-    box = rows.column("box")
+    box = rows.column("box").T
     for axis in range(3):
-        at = kept(at, (box[at, axis + 3] >= lower[axis]) & (box[at, axis] <= upper[axis]))
+        is_in = picked(box[axis + 3], at) >= lower[axis]
+        is_in &= picked(box[axis], at) <= upper[axis]
+        at = kept(at, is_in)
     return at
 
 
@@ -265,22 +268,37 @@ def _labelled(db: sqlite3.Connection, rows: Rows, labels: tuple[str, ...]) -> ND
     return at[at >= 0]
 
 
-def _in_spans(rows: Rows, begin: int | None, end: int | None, boxes: list[NDArray[np.float64]]) -> At:
-    """Rows among which all are that fulfil these."""
-    if begin is None and end is None and not boxes:
-        return slice(0, rows.n)
+def _in_spans(
+    rows: Rows, begin: int | None, end: int | None, in_time: slice | None, boxes: list[NDArray[np.float64]]
+) -> At:
+    """Rows among which all are that fulfil these; none outside of `in_time`, where that is known."""
+    if in_time is None and begin is None and end is None:
+        in_time = slice(0, rows.n)
+    if in_time is not None and not boxes:
+        return in_time
     earliest, latest = -np.inf if begin is None else float(begin), np.inf if end is None else float(end)
-    in_time = None if boxes else rows.spans_in(earliest, latest)
-    if in_time is not None:
-        return slice(in_time.start * Rows.SPAN, max(in_time.start * Rows.SPAN, min(rows.n, in_time.stop * Rows.SPAN)))
-    spans = rows.spans()
+    near = rows.spans_in(earliest, latest) if in_time is None else _spans_of(in_time, rows.SPAN)
+    if near is not None and not boxes:
+        return _rows_of(near, 0, slice(0, rows.n), rows.SPAN)
+    spans = rows.spans()[:, near or slice(None)]
     keep: NDArray[np.bool_] = spans[1] >= earliest
     if end is not None:
         keep &= spans[0] <= latest
     for lower, upper in boxes:
         keep &= _touches(spans[2:], lower, upper)
     found = kept(slice(0, len(keep)), keep)
+    return _rows_of(found, 0 if near is None else near.start, in_time or slice(0, rows.n), rows.SPAN)
+
+
+def _spans_of(at: slice, size: int) -> slice:
+    """The spans of so many rows in which these rows are."""
+    return slice(at.start // size, -(-at.stop // size))
+
+
+def _rows_of(found: At, begin: int, of: slice, size: int) -> At:
+    """The rows in some spans of so many rows, counted from span `begin` on, that are in a slice."""
     if isinstance(found, slice):
-        return slice(found.start * Rows.SPAN, min(rows.n, found.stop * Rows.SPAN))
-    at = (found[:, None] * Rows.SPAN + np.arange(Rows.SPAN)).reshape(-1)
-    return at[: np.searchsorted(at, rows.n)]
+        start = max(of.start, (begin + found.start) * size)
+        return slice(start, max(start, min(of.stop, (begin + found.stop) * size)))
+    at = ((found + begin)[:, None] * size + np.arange(size)).reshape(-1)
+    return at[at.searchsorted(of.start) : at.searchsorted(of.stop)]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.index.rows import At, Rows, kept, taken
+from embodmem.index.rows import At, Rows, taken
 
 
 @dataclass(slots=True)
@@ -60,7 +60,7 @@ class Passed:
     def lying_in(self, rows: Rows) -> tuple[At, ...]:
         """The rows of each group's records that have a vector; only while the rows are as when these passed."""
         if self._lying is None or self._lying[0] is not rows:
-            at, has = rows.rows_of(self.ids), rows.column("has")
+            at = rows.rows_of(self.ids)
             parts = (at if self.group is None else taken(at, part) for part in self.parts)
-            self._lying = rows, tuple(kept(part, has[part]) for part in parts)
+            self._lying = rows, tuple(rows.with_vector(part) for part in parts)
         return self._lying[1]

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.codes import quantise
+from embodmem.index.spans import InOrder, Spans
 
 EXACT_NUMBERS = 16_384 * 384
 """Up to so many numbers (25 MB), vectors are held as they are beside their bytes; beyond, as bytes alone."""
@@ -109,12 +110,14 @@ def kept(at: At, keep: NDArray[np.bool_]) -> At:
     return scattered
 
 
+def picked(column: NDArray[Any], at: At) -> NDArray[Any]:
+    """What a column holds of some rows; by `take`, which reads scattered rows in half the time of an index."""
+    return column[at] if isinstance(at, slice) else column.take(at, axis=0, mode="clip")
+
+
 class OutOfOrder(Exception):
     """A record came in below ids that are held: everything has to be read again."""
 
-
-_SPANS_AT_ONCE = 1024
-"""Spans that are summed up in one go: a few megabytes."""
 
 _MOST_PLACES = 4
 """Of so many arrays of ids the rows are held."""
@@ -173,12 +176,11 @@ class Rows:
         }
         if exact:
             self._held["exact"] = np.empty((0, dim), np.float32)
-        self._dirty: set[int] = set()
         self._places: dict[int, tuple[NDArray[np.int64], At]] = {}
+        self._all_have: bool | None = None
         self.made: dict[Hashable, Any] = {}
         """What was made of the rows, until something changes; whoever puts something here limits how much."""
-        self._spans = np.empty((8, 0))
-        self._by_time = True
+        self._spans, self._in_order = Spans(self.SPAN), InOrder()
         self._logs: list[list[NDArray[np.int64]]] = []
         self._choices: dict[Hashable, Choice] = {}
 
@@ -189,6 +191,7 @@ class Rows:
     def _changed(self, ids: NDArray[np.int64]) -> None:
         self._places.clear()
         self.made.clear()
+        self._all_have = None
         for log in self._logs:
             log.append(ids)
 
@@ -241,6 +244,12 @@ class Rows:
             return known[1]
         at = self.find(ids)
         return dense(at[at >= 0])
+
+    def with_vector(self, at: At) -> At:
+        """Those of some rows that have a vector."""
+        if self._all_have is None:
+            self._all_have = bool(self.column("has").all())
+        return at if self._all_have else kept(at, picked(self.column("has"), at))
 
     def ids_of(self, at: At) -> NDArray[np.int64]:
         """The ids (N,) of rows, ascending, not to be written to; `rows_of` these very ids, while they are among the
@@ -295,7 +304,8 @@ class Rows:
         for name in self._names:
             self._held[name][at] = getattr(batch, name)
         self.n = end
-        self._dirty.update(np.unique(at // self.SPAN).tolist())
+        self._spans.touch(at)
+        self._in_order.touch(int(at.min()))
         self._limit_exact()
 
     def _append(self, batch: Batch) -> None:
@@ -305,7 +315,7 @@ class Rows:
         for name in self._names:
             self._held[name][begin:end] = getattr(batch, name)
         self.n = end
-        self._dirty.update(range(begin // self.SPAN, (end - 1) // self.SPAN + 1))
+        self._spans.touch_from(begin, end)
         self._limit_exact()
 
     def _limit_exact(self) -> None:
@@ -325,7 +335,7 @@ class Rows:
         self._held["box"][at] = np.nan
         for name in ("exact", "codes") if self.is_exact else ("codes",):
             self._held[name][at] = 0
-        self._dirty.update(np.unique(at // self.SPAN).tolist())
+        self._spans.touch(at)
         self.gone += len(at)
         if self.gone > max(64, self.n // 2):
             left = np.flatnonzero(self.column("group") >= 0)
@@ -333,48 +343,26 @@ class Rows:
                 self._held[name] = self._held[name][left]
             self._held["box"] = np.asfortranarray(self._held["box"])
             self.n, self.gone = len(left), 0
-            self._dirty = set(range(-(-self.n // self.SPAN)))
-            self._spans = self._spans[:, : len(self._dirty)]
+            self._spans.begin_anew(self.n)
+            self._in_order.touch(0)
 
     def spans(self) -> NDArray[np.float64]:
-        """(8, S): of each `SPAN` rows the earliest begin, the latest end (ns), the lower and the upper corner (m).
-
-        float64 holds stamps to some 100 ns: compare them with the same rounding. Inf and -inf where no row has a place.
+        """(8, S): of each `SPAN` rows the earliest begin, the latest end (ns), the lower and the upper corner (m); see
+        `Spans`.
         """
-        count = -(-self.n // self.SPAN)
-        if not self._dirty:
-            return self._spans[:, :count]
-        if self._spans.shape[1] < count:
-            grown = np.zeros((8, max(count, 2 * self._spans.shape[1])))
-            grown[:, : self._spans.shape[1]] = self._spans
-            self._spans = grown
-        dirty = np.array(sorted(self._dirty), dtype=np.int64)
-        for begin in range(0, len(dirty), _SPANS_AT_ONCE):
-            numbers = dirty[begin : begin + _SPANS_AT_ONCE]
-            self._spans[:, numbers] = self._span(numbers)
-        self._dirty.clear()
-        self._by_time = bool((self._spans[:2, 1:count] >= self._spans[:2, : count - 1]).all())
-        return self._spans[:, :count]
+        return self._spans.of(self._held, self.n)
 
     def spans_in(self, begin: float, end: float) -> slice | None:
         """Which of the `spans` have something between two stamps; None where they do not follow one another in time."""
         spans = self.spans()
-        if not self._by_time:
+        if not self._spans.by_time:
             return None
         return slice(int(spans[1].searchsorted(begin)), int(spans[0].searchsorted(end, "right")))
 
-    def _span(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
-        """(8, S) of these spans."""
-        # What lies behind the last row stands for the last row once more.
-        at = np.minimum(numbers[:, None] * self.SPAN + np.arange(self.SPAN), self.n - 1)
-        here, box = self._held["group"][at] >= 0, self._held["box"][at]
-        lower = np.where(here[..., None], box[..., :3], np.nan)
-        upper = np.where(here[..., None], box[..., 3:], np.nan)
-        return np.vstack(
-            [
-                np.where(here, self._held["first"][at], np.inf).min(axis=1),
-                np.where(here, self._held["last"][at], -np.inf).max(axis=1),
-                np.fmin.reduce(lower, axis=1, initial=np.inf).T,
-                np.fmax.reduce(upper, axis=1, initial=-np.inf).T,
-            ]
-        )
+    def in_time(self, begin: int | None, end: int | None) -> slice | None:
+        """The rows that have something between two stamps, ns; None where rows do not follow one another in time."""
+        first, last = self.column("first"), self.column("last")
+        if not self._in_order.holds(first, last):
+            return None
+        start = 0 if begin is None else int(last.searchsorted(begin))
+        return slice(start, max(start, self.n if end is None else int(first.searchsorted(end, "right"))))

@@ -17,7 +17,7 @@ from embodmem.config_recall import RecallConfig
 from embodmem.errors import InvalidInput
 from embodmem.index.asked import Asked
 from embodmem.index.channels import Channels
-from embodmem.index.filters import is_open, matching, row_id
+from embodmem.index.filters import is_open, matching, row_id, select
 from embodmem.index.given import GivenVectors
 from embodmem.index.hydrate import Contents
 from embodmem.index.late import HoldsTexts, Late, WordEncoder
@@ -140,7 +140,7 @@ class Search:
         for by itself, too. "recent" (newest first) is there where nothing else ranks.
         """
         with self.store.read() as db:
-            found = self.rank(query, k, {"": kinds})[""]
+            found = self._rank(db, query, k, {"": kinds})[""]
             return self.contents.hydrate(db, found.ids, found.scores, found.reasons(range(len(found.ids))))
 
     def rank(self, query: Query, k: int, groups: Mapping[str, tuple[str, ...]]) -> dict[str, Ranked]:
@@ -157,24 +157,49 @@ class Search:
         Raises:
             InvalidInput: k is below 1.
         """
+        with self.store.read() as db:
+            return self._rank(db, query, k, groups)
+
+    def _rank(
+        self, db: sqlite3.Connection, query: Query, k: int, groups: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, Ranked]:
         if k < 1:
             raise InvalidInput(f"k: wanted 1 or more, got {k}")
-        with self.store.read() as db:
-            passed = self.channels.passing(db, query, groups)
-            if query.text is None and query.near is None and query.around_ns is None:
-                rank = self._newest if query.embedding is None else self._by_meaning
-                parts = zip(passed.names, passed.parts, strict=True)
-                return {
-                    name: rank(db, query, passed.ids if passed.group is None else passed.ids[at], k)
-                    for name, at in parts
-                }
-            asked = self.channels.ask(db, query)
-            pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
-            known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]
-            return {
-                name: self._best_of(db, asked, pools[name], known, k) if name in pools else Ranked([], asked=known)
-                for name in groups
-            }
+        alone = self._alone(db, query, k, groups)
+        if alone is not None:
+            return alone
+        passed = self.channels.passing(db, query, groups)
+        if query.text is None and query.near is None and query.around_ns is None:
+            rank = self._newest if query.embedding is None else self._by_meaning
+            return {name: rank(db, query, ids, k) for name, ids in passed.each()}
+        asked = self.channels.ask(db, query)
+        pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
+        known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]
+        return {
+            name: self._best_of(db, asked, pools[name], known, k) if name in pools else Ranked([], asked=known)
+            for name in groups
+        }
+
+    def _alone(
+        self, db: sqlite3.Connection, query: Query, k: int, groups: Mapping[str, tuple[str, ...]]
+    ) -> dict[str, Ranked] | None:
+        """What a vector alone finds among the rows in RAM: what passes the filters is ranked without being named first.
+
+        None where there is more to it.
+        """
+        vector, encoder = query.embedding, self.encoder
+        if encoder is None or vector is None or vector.shape != (encoder.dim,) or len(groups) > 1:
+            return None
+        is_more = query.text is not None or query.near is not None or query.around_ns is not None
+        if is_more or not self.given.is_own(query.embedding_model):
+            return None
+        ((name, kinds),) = groups.items()
+        with self.mirror.at(db) as rows:
+            at = None if rows is None else select(db, rows, query, kinds, live=True)
+            if rows is None or at is None:
+                return None
+            best = self.channels.vectors.best_rows(db, rows, at, vector, k, encoder.min_score)
+        return {name: Ranked.alone("meaning", *best)}
 
     def _best_of(self, db: sqlite3.Connection, asked: Asked, pool: Pool, known: list[str], k: int) -> Ranked:
         scores = pool.scores()
@@ -202,8 +227,7 @@ class Search:
         vector = query.embedding
         if vector is None or vector.shape != (self.encoder.dim,):
             vector = self.channels.ask(db, query).vectors[0]  # or why it cannot be searched by
-        like = self.channels.vectors.best(db, ids, vector, k, self.encoder.min_score)
-        return Ranked.alone("meaning", list(like), list(like.values()))
+        return Ranked.alone("meaning", *self.channels.vectors.best(db, ids, vector, k, self.encoder.min_score))
 
     def _newest(self, db: sqlite3.Connection, query: Query, ids: NDArray[np.int64], k: int) -> Ranked:
         newest = np.array(self._column(db, "last_ns", ids), dtype=np.int64)

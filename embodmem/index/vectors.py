@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.bits import unpack
-from embodmem.index.codes import FEW, Estimate, best_first, contenders, dots, quantise
-from embodmem.index.hydrate import among
+from embodmem.index.codes import FEW, Estimate, best_first, contenders, dots
+from embodmem.index.hydrate import FEW_IDS, among
 from embodmem.index.mirror import Mirror
 from embodmem.index.passed import Passed
-from embodmem.index.rows import At, Rows
+from embodmem.index.rows import At, Rows, picked
 
 _CHUNK = 8192
 
@@ -26,6 +27,10 @@ _LEAST_SHARE = 4
 
 NO_VECTOR = -1.0
 """The cosine that stands for having no vector."""
+
+
+Best = tuple[list[int], list[float]]
+"""Row ids and their cosines, best first."""
 
 
 class Likes(NamedTuple):
@@ -66,8 +71,8 @@ class Vectors:
 
     def best(
         self, db: sqlite3.Connection, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
-    ) -> dict[int, float]:
-        """The `depth` records with the largest cosine to a query, best first, none below `floor`.
+    ) -> Best:
+        """The `depth` records with the largest cosine to a query and their cosines, best first, none below `floor`.
 
         Args:
             db: From `Store.read`.
@@ -76,9 +81,19 @@ class Vectors:
             depth: At most so many.
             floor: The least cosine.
         """
-        passed = Passed.of(ids, None, ("",), None)
-        ((found,),) = self.likes(db, passed, query[None], depth, floor)
-        return dict(zip(ids[found.at].tolist(), found.cosines.tolist(), strict=True))
+        with self._mirror.at(db) as rows:
+            if rows is not None:
+                return self.best_rows(db, rows, rows.rows_of(ids), query, depth, floor)
+        cosines = self._scores(db, None, ids, query[None])[0]
+        best = best_first(cosines, depth)
+        return _above(floor, ids[best], cosines[best])
+
+    def best_rows(
+        self, db: sqlite3.Connection, rows: Rows, at: At, query: NDArray[np.float32], depth: int, floor: float
+    ) -> Best:
+        """As `best`, among rows in RAM; while these are as the reader sees them (`Mirror.at`)."""
+        found, cosines = self._best_rows(db, _Pass(rows, query), rows.with_vector(at), depth, floor)
+        return _above(floor, rows.column("ids")[found], cosines)
 
     def likes(
         self, db: sqlite3.Connection, passed: Passed, queries: NDArray[np.float32], depth: int, floor: float
@@ -115,19 +130,25 @@ class Vectors:
             cosines = self._scores(db, None, passed.ids[passed.parts[group]], query[None])[0]
             best = best_first(cosines, depth)  # of equals the lower id comes first
             return Likes(np.arange(len(passed.ids))[passed.parts[group]][best], cosines[best])
-        rows = one.rows
-        at, part = rows.rows_of(passed.ids), passed.lying_in(rows)[group]
-        near = None if rows.is_exact else self._near(rows, passed.each()[group][1], query, depth, floor)
-        found = one.contenders(part if near is None else rows.rows_of(near), depth, floor)
+        at, part = one.rows.rows_of(passed.ids), passed.lying_in(one.rows)[group]
+        found, cosines = self._best_rows(db, one, part, depth, floor)
+        return Likes(found - at.start if isinstance(at, slice) else np.searchsorted(at, found), cosines)
+
+    def _best_rows(
+        self, db: sqlite3.Connection, one: _Pass, part: At, depth: int, floor: float
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Of some rows with a vector the `depth` with the largest cosine, and those, best first."""
+        rows, query = one.rows, one.query
+        near = None if rows.is_exact else self._near(one, part, depth)
+        found = one.contenders(part if near is None else near, depth, floor)
         if not len(found):
             return _NONE
         if rows.is_exact:
-            cosines = dots(query[None], rows.column("exact")[found])[0]
+            cosines = dots(query[None], picked(rows.column("exact"), found))[0]
         else:
             cosines = self._read_scores(db, rows.column("ids")[found], query)
-        best = best_first(cosines, depth)
-        found = found[best]
-        return Likes(found - at.start if isinstance(at, slice) else np.searchsorted(at, found), cosines[best])
+        best = best_first(cosines, depth)  # of equals the lower id comes first
+        return found[best], cosines[best]
 
     def scores_each(
         self, db: sqlite3.Connection, ids: NDArray[np.int64], queries: NDArray[np.float32]
@@ -144,7 +165,7 @@ class Vectors:
             at = rows.find(ids)
             there = np.flatnonzero(at >= 0)
             there = there[rows.column("has")[at[there]]]
-            scores[:, there] = dots(queries, rows.column("exact")[at[there]])
+            scores[:, there] = dots(queries, picked(rows.column("exact"), at[there]))
             return scores
         for part, vectors in self._from_file(db, ids):
             scores[:, np.searchsorted(ids, part)] = dots(queries, vectors)
@@ -154,13 +175,15 @@ class Vectors:
         self, db: sqlite3.Connection, ids: NDArray[np.int64], query: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """(N,) cosines with one query of records that are few, by the vectors in the file."""
-        numbers = ids.tolist()
-        given, values = among(numbers)
-        blobs = dict(db.execute(f"SELECT id, embedding FROM record_vector WHERE id {given}", values).fetchall())
-        if len(blobs) == len(numbers) and set(map(len, blobs.values())) == {4 * self._dim}:  # as nearly always
-            joined = b"".join([blobs[number] for number in numbers])
-            read: NDArray[np.float32] = dots(query[None], np.frombuffer(joined, np.float32).reshape(-1, self._dim))[0]
-            return read
+        size = next((size for size in FEW_IDS if size >= len(ids)), 0)
+        if size:
+            values = [*ids.tolist(), *[None] * (size - len(ids))]
+            blobs: tuple[bytes | None, ...] = db.execute(_in_one_row(size), values).fetchone()[: len(ids)]
+            whole = [blob for blob in blobs if blob is not None and len(blob) == 4 * self._dim]
+            if len(whole) == len(blobs):  # as nearly always
+                vectors = np.frombuffer(b"".join(whole), np.float32).reshape(-1, self._dim)
+                read: NDArray[np.float32] = dots(query[None], vectors)[0]
+                return read
         scores: NDArray[np.float32] = self._scores(db, None, ids, query[None])[0]
         return scores
 
@@ -178,21 +201,28 @@ class Vectors:
                 has, vectors = unpack(blobs, self._dim)
                 yield numbers[has], vectors[has]
 
-    def _near(
-        self, rows: Rows, ids: NDArray[np.int64], query: NDArray[np.float32], depth: int, floor: float
-    ) -> NDArray[np.int64] | None:
-        """Among `ids`, what the approximate index finds and what changed since it was made; None: search exactly."""
-        if not self._mirror.approximate.above or _LEAST_SHARE * len(ids) < rows.n:
+    def _near(self, one: _Pass, part: At, depth: int) -> NDArray[np.int64] | None:
+        """Of some rows, what the approximate index finds and what changed since it was made; None: search exactly."""
+        rows, among = one.rows, part.stop - part.start if isinstance(part, slice) else len(part)
+        if not self._mirror.approximate.above or _LEAST_SHARE * among < rows.n:
             return None  # among few, an exact search costs less than neighbours that mostly do not pass
-        count = max(_NEIGHBOURS, 2 * depth) * rows.n // len(ids)
-        count += count // 2 * (len(ids) < rows.n)  # of what passes, some more: it may not be spread evenly
-        found = self._mirror.approximate.near(rows, quantise(query[None])[0][0], count)
+        count = max(_NEIGHBOURS, 2 * depth) * rows.n // among
+        count += count // 2 * (among < rows.n)  # of what passes, some more: it may not be spread evenly
+        found = self._mirror.approximate.near(rows, one.code, count)
         if found is None:
             return None
-        near, changed = (_those_in(part, ids) if len(part) else part for part in found)
-        if len(near) + len(changed) < min(depth, len(ids)):
+        near, changed = (_those_in(rows.find(ids), part) if len(ids) else ids for ids in found)
+        if len(near) + len(changed) < min(depth, among):
             return None
         return np.union1d(near, changed) if len(changed) else near
+
+
+@cache
+def _in_one_row(count: int) -> str:
+    """SQL that reads the vectors of so many records as the columns of one row, in their order: two thirds of the time
+    of a list after IN, which SQLite sorts first.
+    """
+    return "SELECT " + ", ".join(["(SELECT embedding FROM record_vector WHERE id = ?)"] * count)
 
 
 class _Pass:
@@ -209,6 +239,11 @@ class _Pass:
         self._columns = [rows.column(name) for name in ("codes", "scale", "error")]
         self._whole: tuple[NDArray[np.float32], NDArray[np.float32]] | None = None
 
+    @property
+    def code(self) -> NDArray[np.int8]:
+        """(dim,) the query in bytes."""
+        return self._estimate.code
+
     def contenders(self, at: At, depth: int, floor: float) -> NDArray[np.int64]:
         """Which rows (N,), ascending, of some with a vector may be among the `depth` with the largest cosine."""
         if not (at.stop - at.start if isinstance(at, slice) else len(at)):
@@ -219,19 +254,31 @@ class _Pass:
         best = contenders(cosines, bounds, depth, floor)
         best = best + at.start if isinstance(at, slice) else at[best]
         if len(best) > depth and len(cosines) > FEW and not self.rows.is_exact:  # the exact vectors cost a read each
-            best = best[contenders(*self._estimate.fine(*(c[best] for c in self._columns)), depth, floor)]
+            best = best[contenders(*self._estimate.fine(*(picked(c, best) for c in self._columns)), depth, floor)]
         return best
 
     def _rough(self, at: At) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if isinstance(at, slice) or 3 * len(at) <= self.rows.n:
-            return self._estimate.rough(*(column[at] for column in self._columns))
+            return self._estimate.rough(*(picked(column, at) for column in self._columns))
         if self._whole is None:  # a pass over all of them beats a copy of many
             self._whole = self._estimate.rough(*self._columns)
-        return self._whole[0][at], self._whole[1][at]
+        return picked(self._whole[0], at), picked(self._whole[1], at)
 
 
-def _those_in(some: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Those of some that are among many, both ascending."""
-    at = np.minimum(np.searchsorted(ids, some), len(ids) - 1)
-    found: NDArray[np.int64] = some[ids[at] == some]
+def _those_in(some: NDArray[np.int64], part: At) -> NDArray[np.int64]:
+    """Those of some rows that are among many, both ascending."""
+    if isinstance(part, slice):
+        is_in = (some >= part.start) & (some < part.stop)
+    else:
+        is_in = part[np.minimum(np.searchsorted(part, some), len(part) - 1)] == some
+    found: NDArray[np.int64] = some[is_in]
     return found
+
+
+def _above(floor: float, ids: NDArray[np.int64], cosines: NDArray[np.float32]) -> Best:
+    """Those of `floor` or more, of some that stand best first."""
+    numbers, values = ids.tolist(), cosines.tolist()
+    if values and values[-1] < floor:
+        count = int(np.count_nonzero(cosines >= floor))
+        return numbers[:count], values[:count]
+    return numbers, values

@@ -15,7 +15,6 @@ from embodmem.config_recall import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Record, Records
 from embodmem.index.asked import best, words_of
-from embodmem.index.codes import products
 from embodmem.index.links import names_in
 from embodmem.index.mirror import FOLLOW_BATCH, FOLLOW_FROM
 from embodmem.index.postings import Postings, presence
@@ -173,14 +172,6 @@ def test_activation_brings_in_what_facts_lead_to(path: Path) -> None:
     assert "semantic.spread" in by_text["blue cup is in cupboard"].why
     assert "nothing to report" not in by_text
     assert not any("Bob" in text for text in by_text)
-
-
-@settings(max_examples=30, deadline=None)
-@given(st.integers(1, 3), st.integers(0, 300), st.sampled_from([16, 100, 512]))
-def test_products_in_pieces_are_the_products(queries: int, count: int, dim: int) -> None:
-    rng = np.random.default_rng(count)
-    asked, held = (rng.normal(size=(n, dim)).astype(np.float32) for n in (queries, count))
-    assert_allclose(products(asked, held), asked.astype(np.float64) @ held.T.astype(np.float64), atol=1e-3)
 
 
 def test_rows_keep_up_with_what_is_written_once_something_was_searched(records: Records) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embodmem.index import threads
-from embodmem.index.codes import Estimate, products, quantise
+from embodmem.index.codes import Estimate, quantise
 from embodmem.index.rows import Batch, Rows, dense, kept
 from embodmem.index.threads import in_parts
 
@@ -148,14 +148,3 @@ def test_many_rows_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cosines.dtype == bounds.dtype == np.float32
     assert (np.abs(cosines - vectors.astype(np.float64) @ query.astype(np.float64)) <= bounds).all()
     assert bounds.max() < 0.05
-
-
-@settings(max_examples=60, deadline=None)
-@given(n=st.integers(0, 300), dim=st.sampled_from([1, 3, 48, 384, 5000, 20_000]))
-def test_products_in_pieces(n: int, dim: int) -> None:
-    rng = np.random.default_rng(n)
-    n = min(n, 200_000 // dim)
-    vectors, query = rng.standard_normal((n, dim), dtype=np.float32), rng.standard_normal(dim, dtype=np.float32)
-    wanted = vectors.astype(np.float64) @ query.astype(np.float64)
-    made = products(np.stack([query, -query]), vectors)
-    np.testing.assert_allclose(made, [wanted, -wanted], rtol=1e-4, atol=1e-4 * dim**0.5)

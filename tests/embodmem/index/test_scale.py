@@ -278,6 +278,19 @@ def test_in_bulk_as_one_by_one(path: Path) -> None:
         store.close()
 
 
+def test_what_one_rests_on_once(records: Records) -> None:
+    first = records.add(event(1))
+    second = records.add(Record(kind="event", text="it rests", first_ns=2, last_ns=2, evidence=(first,)))
+    found = records.get([second, first, second, 999])
+    assert [item.id for item in found] == [f"event:{second}", f"event:{first}", f"event:{second}"]
+    assert [item.evidence for item in found] == [(f"event:{first}",), (), (f"event:{first}",)]
+    many = records.get([second] * 100)
+    assert len(many) == 100 and many[99].evidence == (f"event:{first}",)
+    assert found[0].position is None and found[1].position.tolist() == [1.0, 0.0, 0.0]  # type: ignore[union-attr]
+    found[0].data["kind"] = "changed"  # type: ignore[index]  # each answer is its own
+    assert "kind" not in found[2].data
+
+
 def test_bad_embeddings_keep_nothing(records: Records) -> None:
     dim = records.encoder.dim  # type: ignore[union-attr]
     good = np.eye(dim, dtype=np.float32)[:12]
