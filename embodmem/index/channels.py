@@ -74,6 +74,10 @@ class Channels:
         self._lexical.laid.drop_held()
         self._postings.drop_held()
 
+    def make_ready(self, db: sqlite3.Connection) -> bool:
+        """Do a piece of what searches are going to need; whether any is left."""
+        return self._lexical.laid.lay_more(db)
+
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
         """Take a query apart.
 

@@ -18,6 +18,9 @@ from embodmem.store import Store
 MOST_WORDS = 4 << 20
 """Words that are held, 8 bytes each; with more, all are let go of."""
 
+AT_ONCE = 256
+"""Records that are taken apart ahead in one go: one or two milliseconds."""
+
 LABEL_WEIGHT = 4.0
 """A word of the label counts as so many of the text (Robertson et al., CIKM 2004: weighted fields)."""
 
@@ -76,6 +79,7 @@ class LaidRecords:
         self._begin, self._size = np.empty(0, np.int64), np.empty(0, np.int64)
         self._length, self._words = np.empty(0), np.empty(0, np.int64)
         self._n = self._used = 0
+        self._above = 2**63 - 1  # `lay_more` has come to all from here on
         self._newest = Newest(store, self._drop)
 
     def _drop(self, touched: list[int] | None) -> None:
@@ -108,6 +112,16 @@ class LaidRecords:
             if self._newest.is_still(state):
                 self._keep(ids[left].tolist(), fresh)
         return _merged(np.flatnonzero(at >= 0), held, left, fresh) if len(left) < len(numbers) else fresh
+
+    def lay_more(self, db: sqlite3.Connection) -> bool:
+        """Take apart the newest records that this has not come to yet, some hundred; whether there are more."""
+        sql = "SELECT id FROM record WHERE live AND id < ? ORDER BY id DESC LIMIT ?"
+        ids = np.array(db.execute(sql, (self._above, AT_ONCE)).fetchall(), dtype=np.int64).reshape(-1)[::-1]
+        if not len(ids):
+            return False
+        self._above = int(ids[0])
+        self.of(db, ids)
+        return len(ids) == AT_ONCE and self._used < MOST_WORDS // 2
 
     def read(self, db: sqlite3.Connection, numbers: Sequence[int]) -> Laid:
         """Records that exist, in this order, taken apart anew."""

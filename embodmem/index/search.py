@@ -24,6 +24,7 @@ from embodmem.index.late import HoldsTexts, Late, WordEncoder
 from embodmem.index.mirror import Mirror
 from embodmem.index.pool import Pool
 from embodmem.index.ranking import fuse
+from embodmem.index.ready import Ready
 from embodmem.index.vectors import NO_VECTOR
 from embodmem.index.words import match_expression
 from embodmem.store import Store
@@ -86,7 +87,12 @@ class Search:
         self.channels = Channels(store, self.mirror, self.given, self.contents, encoder, self.encode)
         self.settings = RecallConfig()
         self._late = Late(encoder) if isinstance(encoder, WordEncoder) else None
+        self._ready = Ready(store, self._make_ready)
         store.on_erase.append(self._drop_held)
+
+    def _make_ready(self) -> bool:
+        with self.store.read() as db:
+            return self.channels.make_ready(db)
 
     def _drop_held(self) -> None:
         """What is forgotten stays in RAM no longer than in the file: neither texts nor their words."""
@@ -172,6 +178,7 @@ class Search:
         if query.text is None and query.near is None and query.around_ns is None:
             rank = self._newest if query.embedding is None else self._by_meaning
             return {name: rank(db, query, ids, k) for name, ids in passed.each()}
+        self._ready.begin()
         asked = self.channels.ask(db, query)
         pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
         known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from embodmem.store.files import LOG_BYTES, connect
+from embodmem.store.quiet import Quiet
 
 CHANGES = 4000
 """After about so many changed rows the log is moved; SQLite does it itself, while the write waits, at a larger size."""
@@ -25,8 +25,8 @@ MOST_BYTES = 64 << 20
 PATIENT_BYTES = LOG_BYTES + (8 << 20)
 """While the log is longer, it is moved whoever reads or writes. One that was moved keeps up to `LOG_BYTES`."""
 
-QUIET_S, AT_MOST_S = 0.05, 5.0
-"""How long nobody shall have read or written before the log is moved; after so long it is moved all the same."""
+AT_MOST_S = 5.0
+"""After so long the log is moved even if it was never quiet."""
 
 
 class Checkpoints:
@@ -35,19 +35,17 @@ class Checkpoints:
     Args:
         path: The file.
         durable: As the writer's connection is.
-        is_in_use: Whether somebody reads or writes.
+        quiet: Tells when nobody reads or writes.
     """
 
-    def __init__(self, path: Path, durable: bool, is_in_use: Callable[[], bool]) -> None:
-        self._path, self._durable, self._is_in_use = path, durable, is_in_use
+    def __init__(self, path: Path, durable: bool, quiet: Quiet) -> None:
+        self._path, self._durable, self._quiet = path, durable, quiet
         self._log = f"{path}-wal"
         self._db: sqlite3.Connection | None = None
         self._lock = threading.Lock()  # held while the log is being moved
         self._thread: threading.Thread | None = None
         self._moved = 0
         self._hurry = threading.Event()
-        self.uses = 0
-        """How often somebody began to read or write; a rough count, since several threads add to it."""
 
     def after(self, changes: int) -> None:
         """After a commit: begin, if that is due.
@@ -65,7 +63,7 @@ class Checkpoints:
 
     def before(self) -> None:
         """Before a transaction: let a long log come to its end."""
-        self.uses += 1
+        self._quiet.uses += 1
         thread = self._thread
         if thread is not None and thread.is_alive() and self._size() > MOST_BYTES:
             self._hurry.set()
@@ -83,16 +81,8 @@ class Checkpoints:
         except FileNotFoundError:
             return 0
 
-    def _await_quiet(self) -> None:
-        until = time.monotonic() + AT_MOST_S
-        before = -1
-        while (before != self.uses or self._is_in_use()) and time.monotonic() < until and self._size() < PATIENT_BYTES:
-            before = self.uses
-            if self._hurry.wait(QUIET_S):
-                return
-
     def _move(self) -> None:
-        self._await_quiet()
+        self._quiet.wait(self._hurry, AT_MOST_S, lambda: self._size() < PATIENT_BYTES)
         with self._lock, suppress(sqlite3.Error):  # what could not be moved is in the log, and is tried again
             if self._db is None:
                 self._db = connect(self._path, writable=True, durable=self._durable)

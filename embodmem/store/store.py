@@ -19,6 +19,7 @@ from embodmem.store.checkpoint import Checkpoints
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
 from embodmem.store.hooks import Hooks
+from embodmem.store.quiet import Quiet
 from embodmem.store.schema import migrate
 from embodmem.store.state import State
 
@@ -58,20 +59,19 @@ class Store(Hooks, State):
         self.path = Path(path)
         self.read_only = mode == "r"
         self._state = 0  # even: the number of the last finished state; odd: a commit is under way
-        self._mutex = threading.RLock()
-        self._depth = 0
+        self._mutex, self._depth = threading.RLock(), 0
         self._save_due: int | None = None  # the log still has to be moved into the file, waiting so many ms for readers
         self._traces = False  # what was removed may still stand between the rows of the file
         self._raw: RawFile | None = None
-        self._owner: int | None = None
+        self._owner: int | None = None  # the thread that writes
         self._local = threading.local()
         self._idle: list[sqlite3.Connection] = []  # readers that no thread uses now
-        self._lent = 0
-        self._idle_lock = threading.Lock()
+        self._lent, self._idle_lock = 0, threading.Lock()
         self._version_reader: sqlite3.Connection | None = None
         self._closed = False
         self._writer: sqlite3.Connection | None = None
-        self._checkpoints = Checkpoints(self.path, not self.temporary, lambda: self._lent > 0 or self._depth > 0)
+        self.quiet = Quiet(lambda: self._lent > (self._version_reader is not None) or self._depth > 0)
+        self._checkpoints = Checkpoints(self.path, not self.temporary, self.quiet)
         self._lock: Any = None
         if self.read_only:
             check_file(self.path, check_below_mib, writable=False)
@@ -241,7 +241,7 @@ class Store(Hooks, State):
             if self._closed:
                 raise StoreError(f"{self.path}: the memory is closed")
             self._lent += 1
-            self._checkpoints.uses += 1
+            self.quiet.uses += 1
             if self._idle:
                 return self._idle.pop()
         return connect(self.path, writable=False)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embodmem.index import Record, Records
-from embodmem.store import Store
+from embodmem.store import Store, quiet
 from embodmem.store import checkpoint as module
 from embodmem.types import Query
 
@@ -79,7 +79,7 @@ def test_the_log_is_moved_when_nobody_reads_any_more(tmp_path: Path, monkeypatch
         writer.start()
         writer.join()
         (mover,) = [thread for thread in threading.enumerate() if thread.name == "embodmem-log"]
-        mover.join(5 * module.QUIET_S)
+        mover.join(5 * quiet.QUIET_S)
         assert mover.is_alive()
         assert path.stat().st_size == before
     mover.join()
@@ -95,7 +95,7 @@ def test_what_has_to_be_moved_now_does_not_wait_for_quiet(
     monkeypatch.setattr(module, "MOST_BYTES", 0)  # any log is a long one
     store = Store(tmp_path / "a.mem")
     records = Records(store, None)
-    monkeypatch.setattr(store._checkpoints, "_is_in_use", lambda: True)
+    monkeypatch.setattr(store.quiet, "_is_in_use", lambda: True)
     records.add_many(told(module.CHANGES))
     if not closes:
         records.add(told(1)[0])
