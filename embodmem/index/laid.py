@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from embodmem.index.held import Newest
 from embodmem.index.hydrate import among
-from embodmem.index.words import NOT_A_WORD, Stemmer
+from embodmem.index.kin import IN_LABEL
+from embodmem.index.words import Stemmer
 from embodmem.store import Store
 
 MOST_WORDS = 4 << 20
@@ -24,16 +25,12 @@ AT_ONCE = 256
 LABEL_WEIGHT = 4.0
 """A word of the label counts as so many of the text (Robertson et al., CIKM 2004: weighted fields)."""
 
-_IN_LABEL = 0x5851F42D4C957F2D
-"""Makes the number of a stem in a label another one than that in a text."""
-
 
 class Laid(NamedTuple):
     """Records taken apart, one after the other.
 
     Attributes:
-        words: (W,) number of each stem, of label and text. They are 64 bits of a hash: among a million stems the chance
-            that two share a number is one in 30 million.
+        words: (W,) number of each stem, of label and text (`kin.number_of`).
         sizes: (N,) how many of them are of each record.
         length: (N,) words of the text, and those of the label, which count more.
     """
@@ -47,11 +44,6 @@ class Laid(NamedTuple):
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
 
 
-def in_label(numbers: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The numbers of stems where they stand in a label."""
-    return np.where(numbers == NOT_A_WORD, numbers, numbers ^ np.int64(_IN_LABEL))
-
-
 def lay(stemmer: Stemmer, labels: Sequence[str], texts: Sequence[str]) -> Laid:
     """Take records apart, each with its label and its text."""
     said, of_text = stemmer.numbers(texts)
@@ -61,7 +53,7 @@ def lay(stemmer: Stemmer, labels: Sequence[str], texts: Sequence[str]) -> Laid:
     named, of_label = stemmer.numbers(labels)
     owner = np.concatenate([np.repeat(np.arange(len(sizes)), sizes) for sizes in (of_text, of_label)])
     order = np.argsort(owner, kind="stable")
-    words = np.concatenate([said, in_label(named)])[order]
+    words = np.concatenate([said, named ^ IN_LABEL])[order]
     return Laid(words, of_text + of_label, length + LABEL_WEIGHT * of_label)
 
 

@@ -9,32 +9,41 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.index.laid import LABEL_WEIGHT, Laid, LaidRecords, in_label
-from embodmem.index.words import NOT_A_WORD, Stemmer, content_words
+from embodmem.index.kin import wanted, within
+from embodmem.index.laid import LABEL_WEIGHT, Laid, LaidRecords
+from embodmem.index.words import Stemmer, content_words
 from embodmem.store import Store
 
 K1, B = 0.9, 0.4
 """Saturation and length normalisation of BM25, as Anserini sets them for all collections (Yang et al., SIGIR 2017)."""
 
+KIN = 0.5
+"""How often a word counts as said where only one of its kin is said: "workspace" for "work" (`kin`)."""
+
 
 def counted(stemmer: Stemmer, laid: Laid, terms: Sequence[str]) -> Counts:
-    """How often words (T,) occur in records (N,); of two words of one stem, one counts."""
+    """How often words (T,) occur in records (N,), `KIN` where only one of a word's kin does.
+
+    Of two words of one stem, one counts.
+    """
     total, count = len(laid.sizes), len(terms)
     if not total or not count:
         return Counts(np.zeros((total, count)), laid.length)
-    found = first_numbers(stemmer, terms)
-    wanted = np.concatenate([found, in_label(found)])
-    term, at = np.divmod((laid.words == wanted[:, None]).ravel().nonzero()[0], max(len(laid.words), 1))
-    weight = np.where(term < count, 1.0, LABEL_WEIGHT)
-    made = np.bincount(laid.owners()[at] * count + term % count, weight, total * count)
+    sought = wanted(first_stems(stemmer, terms), stemmer.stop_stems())
+    of, at = within(laid.words, sought)
+    cell = laid.owners()[at] * count + sought.term[of]
+    kin = sought.kin[of]
+    weight = np.where(kin, 0.0, np.where(sought.in_label[of], LABEL_WEIGHT, 1.0))
+    made = np.bincount(cell, weight, total * count)
+    made[cell[kin]] = np.maximum(made[cell[kin]], KIN)  # itself counts once or more
     return Counts(made.reshape(total, count), laid.length)
 
 
-def first_numbers(stemmer: Stemmer, terms: Sequence[str]) -> NDArray[np.int64]:
-    """(T,) number of the first stem of each word; `NOT_A_WORD` where there is none, or where it came before."""
-    found = [hash(stems[0]) if stems else NOT_A_WORD for stems in stemmer.stems(terms)]
-    first = {number: t for t, number in reversed(list(enumerate(found)))}
-    return np.array([number if first[number] == t else NOT_A_WORD for t, number in enumerate(found)], dtype=np.int64)
+def first_stems(stemmer: Stemmer, terms: Sequence[str]) -> list[str]:
+    """(T,) the first stem of each word; "" where there is none, or where it came before."""
+    found = [stems[0] if stems else "" for stems in stemmer.stems(terms)]
+    first = {stem: t for t, stem in reversed(list(enumerate(found)))}
+    return [stem if first[stem] == t else "" for t, stem in enumerate(found)]
 
 
 class Lexical:
@@ -61,7 +70,7 @@ class Lexical:
 
 
 class Counts:
-    """Frequencies (N, T) of terms in records, and the lengths (N,) of the records in words."""
+    """Frequencies (N, T) of terms in records, below 1 of those that they do not hold; their lengths (N,) in words."""
 
     def __init__(self, frequency: NDArray[Any], length: NDArray[Any]) -> None:
         self.frequency = np.asarray(frequency, np.float64)

@@ -119,7 +119,7 @@ class Pool:
     def add_words(self, counts: Counts, weights: NDArray[np.float64]) -> None:
         """Score by words: `weights` (P, T) are the rarities of each part's words."""
         self.words, self._text = weights @ counts.weighed().T, None
-        self.holds = counts.frequency > 0
+        self.holds = counts.frequency >= 1
         self.share = (weights @ self.holds.T) / np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
 
     def whys(self, best: NDArray[np.int64], min_cosine: float) -> list[dict[str, float]]:

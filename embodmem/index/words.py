@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from embodmem.index.kin import NOT_A_WORD, number_of
+
 _STOP = """a about all am an and any are as at be been but by can could did do does for from had has have he her here
 him his how i if in into is it its last latest me more must my no not of on or our shall she should so some than that
 the their them then there these they this those to was we were what when where which who whose why will with would you
@@ -23,9 +25,6 @@ TOKENIZE = "porter unicode61 remove_diacritics 2"
 """How the word index takes texts apart (`store.schema`)."""
 
 _HELD_WORDS = 65_536
-
-NOT_A_WORD = -1
-"""The number of no stem: no hash of Python is -1."""
 
 _BETWEEN = "\0"
 _WORD, _WORD_OR_BETWEEN = re.compile(r"[^\W_]+"), re.compile(rf"[^\W_]+|{_BETWEEN}")
@@ -77,6 +76,13 @@ class Stemmer:
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
         self._db: sqlite3.Connection | None = None
+        self._stop: frozenset[str] = frozenset()
+
+    def stop_stems(self) -> frozenset[str]:
+        """The stems of `STOP_WORDS`."""
+        if not self._stop:
+            self._stop = frozenset(stem for stems in self.stems(sorted(STOP_WORDS)) for stem in stems)
+        return self._stop
 
     def drop_held(self) -> None:
         """Let go of all words that are held."""
@@ -96,7 +102,7 @@ class Stemmer:
     def numbers(self, texts: Sequence[str]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """The stems of texts (N,), one after the other, as numbers (W,), repeats included; how many each has (N,).
 
-        A number is the hash of a stem: it holds for this process alone.
+        A number (`kin.number_of`) holds for this process alone.
         """
         if not texts:
             return np.empty(0, np.int64), np.empty(0, np.int64)
@@ -108,7 +114,7 @@ class Stemmer:
         said.discard(_BETWEEN)
         with self._lock:
             self._learn(said)
-            number = {word: hash(self._held[word]) for word in said}
+            number = {word: number_of(self._held[word]) for word in said}
         number[_BETWEEN] = NOT_A_WORD
         found = np.fromiter(map(number.__getitem__, split), np.int64, len(split))
         between = found == NOT_A_WORD

@@ -16,6 +16,7 @@ from embodmem.config import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.errors import ConfigError
 from embodmem.index import Record, Records
+from embodmem.index.kin import number_of
 from embodmem.index.laid import LABEL_WEIGHT, lay
 from embodmem.index.late import Late
 from embodmem.index.lexical import K1, B, counted
@@ -64,7 +65,7 @@ def test_numbers_are_those_of_the_stems_of_each_text(rows: list[str]) -> None:
     numbers, sizes = Stemmer().numbers(rows)
     wanted = Stemmer().stems(rows)
     assert sizes.tolist() == [len(stems) for stems in wanted]
-    assert numbers.tolist() == [hash(stem) for stems in wanted for stem in stems]
+    assert numbers.tolist() == [number_of(stem) for stems in wanted for stem in stems]
 
 
 @settings(max_examples=50, deadline=None)
