@@ -28,7 +28,7 @@ _CHANGED = 4096
 """So many changes, and a quarter of the rows, are searched beside the index before it is made again."""
 
 _CHUNK = 256
-_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 96
+_CONNECTIVITY, _EXPANSION_ADD, _EXPANSION_SEARCH = 16, 64, 64
 """Recall@10 at 200,000 vectors in 2,000 clusters: .96 at an expansion of 64, .98 at 96, .995 at 192."""
 
 
@@ -38,6 +38,7 @@ class _Made:
     def __init__(self, rows: Rows, ids: Ids) -> None:
         self.rows = rows
         self.count = len(ids)
+        self.packed: NDArray[np.uint8] | None = None  # what the index looks at, and does not own
         self.index: Any = None
         self.ids = ids  # those with the same code follow one another
         self.starts = np.empty(0, np.int64)  # (G + 1,) where each group of them begins
@@ -54,8 +55,12 @@ class _Made:
 
     def find(self, query: Codes, count: int) -> Ids:
         """Ids of the neighbours, and of all that have a code of theirs, ascending."""
-        found = np.asarray(self.index.search(query, min(count, len(self.starts) - 1), threads=1).keys).astype(np.int64)
-        members = [self.ids[self.starts[i] : self.starts[i + 1]] for i in found]
+        keys = self.index.search(query, min(count, len(self.starts) - 1), threads=1).keys
+        found = np.asarray(keys).astype(np.int64)
+        first, sizes = self.starts[found], self.starts[found + 1] - self.starts[found]
+        if (sizes == 1).all():
+            return np.sort(self.ids[first])
+        members = [self.ids[begin : begin + size] for begin, size in zip(first.tolist(), sizes.tolist(), strict=True)]
         return np.sort(np.concatenate(members))
 
 
@@ -140,26 +145,34 @@ class Approximate:
 def _make(made: _Made, codes: Codes, stop: threading.Event) -> None:
     """Fill the index of rows (N,) with codes (N, dim).
 
+    It is packed at the end: three fifths of the memory, in large pages, which are searched in three quarters of the time.
     Equal vectors, which are common in a life that repeats itself, are one entry: many of them together would be an
     island of neighbours that no search of a graph comes to.
     """
-    from usearch.index import Index
-
     code = np.ascontiguousarray(codes).view(f"V{codes.shape[1]}").reshape(-1)
     _, first, group, sizes = np.unique(code, return_index=True, return_inverse=True, return_counts=True)
     made.ids = made.ids[np.argsort(group, kind="stable")]
     made.starts = np.concatenate([[0], np.cumsum(sizes)])
-    index = Index(
-        ndim=codes.shape[1],
+    index = _empty(codes.shape[1])
+    for begin in range(0, len(first), _CHUNK):
+        if stop.is_set():
+            return
+        part = np.arange(begin, min(len(first), begin + _CHUNK))
+        index.add(part.astype(np.uint64), codes[first[part]], threads=1)
+    made.packed = np.frombuffer(index.save(), np.uint8).copy()
+    view = _empty(codes.shape[1])
+    view.view(made.packed)
+    made.index = view
+
+
+def _empty(dim: int) -> Any:
+    from usearch.index import Index
+
+    return Index(
+        ndim=dim,
         metric="cos",
         dtype="i8",
         connectivity=_CONNECTIVITY,
         expansion_add=_EXPANSION_ADD,
         expansion_search=_EXPANSION_SEARCH,
     )
-    for begin in range(0, len(first), _CHUNK):
-        if stop.is_set():
-            return
-        part = np.arange(begin, min(len(first), begin + _CHUNK))
-        index.add(part.astype(np.uint64), codes[first[part]], threads=1)
-    made.index = index

@@ -234,7 +234,10 @@ class Rows:
         held = self.column("ids")
         if not self.n or not len(ids):
             return np.full(len(ids), -1, np.int64)
-        at = np.minimum(np.searchsorted(held, ids), self.n - 1)
+        if held[-1] - held[0] + 1 == self.n:  # none is missing between them
+            at = np.minimum(np.maximum(ids - held[0], 0), self.n - 1)
+        else:
+            at = np.minimum(np.searchsorted(held, ids), self.n - 1)
         return np.where((held[at] == ids) & (self.column("group")[at] >= 0), at, -1)
 
     def rows_of(self, ids: NDArray[np.int64]) -> At:

@@ -22,6 +22,10 @@ _CHUNK = 8192
 _NEIGHBOURS = 32
 """How many neighbours the approximate index is asked for, at least: its own order is that of bytes."""
 
+_LIKELY = np.float32(0.2)
+"""Of what the approximate index finds, vectors are read where the bytes leave this part of their bound open. The bound
+holds for the worst of all vectors; for vectors at random this is four times the standard deviation."""
+
 _LEAST_SHARE = 4
 """The approximate index is asked where at least one in so many records passes the filters."""
 
@@ -140,7 +144,7 @@ class Vectors:
         """Of some rows with a vector the `depth` with the largest cosine, and those, best first."""
         rows, query = one.rows, one.query
         near = None if rows.is_exact else self._near(one, part, depth)
-        found = one.contenders(part if near is None else near, depth, floor)
+        found = one.contenders(part, depth, floor) if near is None else one.likely(near, depth, floor)
         if not len(found):
             return _NONE
         if rows.is_exact:
@@ -256,6 +260,13 @@ class _Pass:
         if len(best) > depth and len(cosines) > FEW and not self.rows.is_exact:  # the exact vectors cost a read each
             best = best[contenders(*self._estimate.fine(*(picked(c, best) for c in self._columns)), depth, floor)]
         return best
+
+    def likely(self, at: NDArray[np.int64], depth: int, floor: float) -> NDArray[np.int64]:
+        """As `contenders`, of rows that the approximate index has found: one in some thousand times one is left out."""
+        if not len(at):
+            return at
+        cosines, bounds = self._rough(at)
+        return at[contenders(cosines, bounds * _LIKELY, depth, floor)]
 
     def _rough(self, at: At) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         if isinstance(at, slice) or 3 * len(at) <= self.rows.n:
