@@ -145,7 +145,7 @@ class Approximate:
 def _make(made: _Made, codes: Codes, stop: threading.Event) -> None:
     """Fill the index of rows (N,) with codes (N, dim).
 
-    It is packed at the end: three fifths of the memory, in large pages, which are searched in three quarters of the time.
+    It is packed at the end: three fifths of the memory, in large pages, and three quarters of the time of a search.
     Equal vectors, which are common in a life that repeats itself, are one entry: many of them together would be an
     island of neighbours that no search of a graph comes to.
     """

@@ -117,8 +117,8 @@ def contenders(cosines: Floats, bounds: Floats, depth: int, floor: float) -> NDA
     least = np.float32(floor)
     if len(cosines) > depth:
         low = cosines - bounds  # at least `depth` rows reach the depth-th largest of these
-        some = low[::_STRIDE]
-        if len(low) > FEW and len(some) > depth:  # what reaches the depth-th of some holds the `depth` largest of all
+        if len(low) > max(FEW, _STRIDE * depth):  # what reaches the depth-th of some holds the `depth` largest of all
+            some = low[::_STRIDE]
             low = low[low >= np.partition(some, len(some) - depth)[len(some) - depth]]
         low.partition(len(low) - depth)
         least = max(least, low[len(low) - depth])

@@ -107,8 +107,7 @@ class Contents:
         rows = self.rows(db, numbers)
         evidence = _evidence(db, list(rows))
         given = zip(numbers, scores or repeat(0.0), whys or ({} for _ in numbers))  # noqa: B905  # repeat has no end
-        there = [(rows[n], score, why, tuple(evidence.get(n, ()))) for n, score, why in given if n in rows]
-        return _recalls(there)
+        return _recalls([(rows[n], score, why, tuple(evidence.get(n, ()))) for n, score, why in given if n in rows])
 
 
 def _said(row: Row) -> Said:
@@ -121,8 +120,8 @@ def _said(row: Row) -> Said:
 
 def _recalls(found: Sequence[tuple[Row, float, dict[str, float], tuple[str, ...]]]) -> list[Recall]:
     """Answers of rows, scores, reasons and what each rests on."""
-    datas = _decode(f"[{','.join([row[_DATA] for row, *_ in found])}]")[0]
-    places = np.array([row[_PLACE] for row, *_ in found], np.float64)  # NaN without a place
+    datas = _decode(f"[{','.join([each[0][_DATA] for each in found])}]")[0]  # at once: half of the time
+    places = np.array([each[0][_PLACE] for each in found], np.float64)  # NaN without a place
     made = []
     for (row, score, why, evidence), data, place in zip(found, datas, places, strict=True):
         number, kind, subkind, label, text, first_ns, last_ns, x, _, _, _, agent, source = row

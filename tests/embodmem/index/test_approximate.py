@@ -12,6 +12,8 @@ from embodmem.config import config_from
 from embodmem.errors import ConfigError
 from embodmem.index import Records
 from embodmem.index.approximate import Approximate
+from embodmem.index.rows import Batch, Rows
+from embodmem.index.vectors import _Pass as Pass
 from embodmem.store import Store
 from embodmem.types import Query
 from tests.embodmem.index.test_scale import QUERIES, Encoder, clustered, event, unit
@@ -136,3 +138,31 @@ def test_the_setting(path: Path) -> None:
     assert config_from({}).index.approximate_above == 0
     with pytest.raises(ConfigError, match="approximate_above: wanted 0 or more, got -1"):
         config_from({"index": {"approximate_above": -1}})
+
+
+def test_of_neighbours_few_are_read_and_nearly_all_of_the_best() -> None:
+    """Against every exact product, at several lengths; and never more than the bound for the worst would have read."""
+    rng, missed, read, bound = np.random.default_rng(3), 0, 0, 0
+    for dim in (48, 384):
+        vectors = clustered(rng, 400, dim)
+        rows = Rows(dim, exact=False)
+        rows.group_number(("event", "", "", "", True))
+        rows.put(as_batch(vectors))
+        for query in unit(vectors[::8] + 0.5 / dim**0.5 * rng.standard_normal((50, dim))):
+            near = np.sort(rng.choice(400, 64, replace=False))
+            one = Pass(rows, query)
+            chosen, sure = (way(near, 10, -1.0) for way in (one.likely, one.contenders))
+            assert set(chosen) <= set(sure)
+            exact = vectors[near].astype(np.float64) @ query
+            missed += len(set(near[np.argsort(-exact)[:10]]) - set(chosen))
+            read, bound = read + len(chosen), bound + len(sure)
+    wanted = 2 * 50 * 10
+    assert missed <= 2 and 3 * (read - wanted) < bound - wanted
+
+
+def as_batch(vectors: np.ndarray) -> Batch:
+    """Records with these vectors (N, dim) and nothing else."""
+    n, zeros = len(vectors), np.zeros(len(vectors), np.int64)
+    box, group = np.full((n, 6), np.nan), np.zeros(n, np.int32)
+    has = np.ones(n, np.bool_)
+    return Batch(ids=np.arange(n), first=zeros, last=zeros, box=box, group=group, has=has, exact=vectors)
