@@ -112,7 +112,7 @@ class MiniLmEncoder:
         down as its end.
         """
         normalise = self._tokenizer.normalizer.normalize_str
-        plain = [normalise(word) for word in words]
+        plain = [word.lower() if word.isascii() else normalise(word) for word in words]
         places = [self._tokenizer.token_to_id(word) for word in plain]
         ranks = np.array([2 * self._words if at is None else at - self._first_word + 1 for at in places], np.float64)
         known = np.array([len(word) > 1 for word in plain], np.bool_) & (ranks > 0)

@@ -15,7 +15,7 @@ from embodmem.index.context import Times, stretches
 from embodmem.index.filters import is_by_group, matching
 from embodmem.index.given import GivenVectors
 from embodmem.index.hydrate import Contents
-from embodmem.index.late import KnowsWords
+from embodmem.index.late import KnowsWords, WordEncoder
 from embodmem.index.lexical import Lexical
 from embodmem.index.links import Linked, Spread, bearers, linked, names_in, over, seconds_from
 from embodmem.index.mirror import Mirror
@@ -60,6 +60,7 @@ class Channels:
         self._mirror, self._given = mirror, given
         self._encoder = encoder
         self._language = encoder if isinstance(encoder, KnowsWords) else None
+        self._lays_words = isinstance(encoder, WordEncoder)
         self._encode = encode
         self.spread: Spread | None = None
         self.vectors = Vectors(mirror, 0 if encoder is None else encoder.dim)
@@ -201,7 +202,8 @@ class Channels:
                 pool.distance = passed.distance[every[at[name]]]
         self._link(db, asked, pools, linked_to)
         if asked.parts and pools:
-            counts = self._lexical.count(db, ids, asked.terms)
+            # Late interaction lays words on their kin, too; beside it this gains nothing (docs/recall.md).
+            counts = self._lexical.count(db, ids, asked.terms, kin=not (self._lays_words and how.late == "always"))
             times = Times.of(db, ids, self._mirror)
             for name, pool in pools.items():
                 mine = counts.of(at[name])

@@ -68,6 +68,16 @@ class Wanted(NamedTuple):
     in_label: NDArray[np.bool_]
 
 
+def themselves(stems: Sequence[str]) -> Wanted:
+    """Numbers of stems (T,) in texts and labels; "" is none."""
+    (there,) = np.fromiter(map(len, stems), np.int64, len(stems)).nonzero()
+    number = np.fromiter((number_of(stem) for stem in stems if stem), np.int64, len(there))
+    points, none = np.concatenate([number, number ^ IN_LABEL]), np.zeros(len(there), np.bool_)
+    return Wanted(
+        points, points, np.concatenate([there, there]), np.concatenate([none, none]), np.concatenate([none, ~none])
+    )
+
+
 def wanted(stems: Sequence[str], no_kin: frozenset[str]) -> Wanted:
     """Numbers of stems (T,) in texts and labels, of those that begin with them, and of those that they begin with.
 
@@ -130,10 +140,12 @@ def within(values: NDArray[np.int64], sought: Wanted) -> tuple[NDArray[np.int64]
 
 def _around(low: NDArray[np.int64], high: NDArray[np.int64]) -> NDArray[np.int64]:
     """(I,) the innermost range around each, -1 where there is none: the last before it that ends no earlier."""
-    if (high[:-1] < low[1:]).all():
-        return np.full(len(low), -1)
-    before = np.tril(high >= high[:, None], -1)
-    return np.where(before.any(axis=1), len(low) - 1 - before[:, ::-1].argmax(axis=1), -1)
+    made = np.full(len(low), -1)
+    inside = low[1:] <= np.maximum.accumulate(high)[:-1]
+    for i in (np.flatnonzero(inside) + 1).tolist():  # of words of a question that are kin of each other
+        longer = np.flatnonzero(high[:i] >= high[i])
+        made[i] = longer[-1] if len(longer) else -1
+    return made
 
 
 def beginning_like(numbers: NDArray[np.int64], sought: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from embodmem.index.kin import wanted, within
+from embodmem.index.kin import themselves, wanted, within
 from embodmem.index.laid import LABEL_WEIGHT, Laid, LaidRecords
 from embodmem.index.words import Stemmer, content_words
 from embodmem.store import Store
@@ -21,15 +21,16 @@ KIN = 0.5
 """How often a word counts as said where only one of its kin is said: "workspace" for "work" (`kin`)."""
 
 
-def counted(stemmer: Stemmer, laid: Laid, terms: Sequence[str]) -> Counts:
-    """How often words (T,) occur in records (N,), `KIN` where only one of a word's kin does.
+def counted(stemmer: Stemmer, laid: Laid, terms: Sequence[str], with_kin: bool = True) -> Counts:
+    """How often words (T,) occur in records (N,), `KIN` where only one of a word's kin does (`with_kin`).
 
     Of two words of one stem, one counts.
     """
     total, count = len(laid.sizes), len(terms)
     if not total or not count:
         return Counts(np.zeros((total, count)), laid.length)
-    sought = wanted(first_stems(stemmer, terms), stemmer.stop_stems())
+    stems = first_stems(stemmer, terms)
+    sought = wanted(stems, stemmer.stop_stems()) if with_kin else themselves(stems)
     of, at = within(laid.words, sought)
     cell = laid.owners()[at] * count + sought.term[of]
     kin = sought.kin[of]
@@ -58,15 +59,16 @@ class Lexical:
         self._stemmer = stemmer
         self.laid = LaidRecords(store, stemmer)
 
-    def count(self, db: sqlite3.Connection, ids: NDArray[np.int64], terms: Sequence[str]) -> Counts:
+    def count(self, db: sqlite3.Connection, ids: NDArray[np.int64], terms: Sequence[str], kin: bool = True) -> Counts:
         """How often words occur in records.
 
         Args:
             db: From `Store.read`.
             ids: (N,) of the records.
             terms: (T,) words.
+            kin: Whether words of their kin count, too.
         """
-        return counted(self._stemmer, self.laid.of(db, ids), terms)
+        return counted(self._stemmer, self.laid.of(db, ids), terms, kin)
 
 
 class Counts:

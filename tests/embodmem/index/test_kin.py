@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -39,7 +40,8 @@ def is_kin(said: str, asked: str, stop: frozenset[str]) -> bool:
 def test_counts_are_those_of_a_look_at_every_word(rows: list[tuple[str, str]], terms: list[str]) -> None:
     stemmer = Stemmer()
     stop = stemmer.stop_stems()
-    made = counted(stemmer, lay(stemmer, *map(list, zip(*rows, strict=True))), terms).frequency
+    laid = lay(stemmer, *map(list, zip(*rows, strict=True)))
+    made, alone = (counted(stemmer, laid, terms, with_kin).frequency for with_kin in (True, False))
     (asked,) = zip(*stemmer.stems(terms), strict=True)
     for i, (label, text) in enumerate(rows):
         in_label, in_text = (Counter(found) for found in stemmer.stems([label, text]))
@@ -48,6 +50,7 @@ def test_counts_are_those_of_a_look_at_every_word(rows: list[tuple[str, str]], t
             kin = any(is_kin(said, stem, stop) for said in (in_label + in_text))
             wants = 0.0 if stem in asked[:t] else count or KIN * kin
             assert made[i, t] == wants, (label, text, terms[t])
+            assert alone[i, t] == (wants if count else 0.0)
 
 
 @settings(max_examples=100, deadline=None)
@@ -87,10 +90,29 @@ def test_a_memory_finds_what_is_made_of_the_word(path: Path) -> None:
     records.store.close()
 
 
-@pytest.mark.parametrize("encoder", [None, HashingEncoder(256)])
-def test_a_word_of_its_kin_is_not_the_word(path: Path, encoder: HashingEncoder | None) -> None:
+class _Words(HashingEncoder):
+    """A vector for each word by itself."""
+
+    def encode_words(self, texts: list[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        places = [[match.span() for match in re.finditer(r"\w+", text)] for text in texts]
+        return [
+            (np.array(at).reshape(-1, 2), self.encode([text[a:b] for a, b in at]).reshape(-1, self.dim))
+            for text, at in zip(texts, places, strict=True)
+        ]
+
+
+@pytest.mark.parametrize(
+    ("encoder", "late", "found"),
+    [(None, "always", True), (HashingEncoder(256), "always", True), (_Words(256), "never", True)]
+    + [(_Words(256), "always", False)],
+)
+def test_a_word_of_its_kin_is_not_the_word(path: Path, encoder: HashingEncoder | None, late: str, found: bool) -> None:
     records = Records(Store(path), encoder)
-    records.settings = RecallConfig(late="never")
-    records.add(Record(kind="event", first_ns=1, last_ns=1, text="a workspace in the office"))
-    assert list(records.rank(Query(text="office work"), 3, {"": ()})[""].held) == ["office"]
+    records.settings = RecallConfig(late=late)
+    for i, text in enumerate(("a workspace in the office", "a bathroom in the office")):
+        records.add(Record(kind="event", first_ns=i * 10**13, last_ns=i * 10**13, text=text))
+    query = Query(text="office work")
+    assert list(records.rank(query, 3, {"": ()})[""].held) == ["office"]
+    words = {item.text: item.why["words"] for item in records.search(query, 2)}
+    assert (words["a workspace in the office"] > words["a bathroom in the office"]) == found
     records.store.close()
