@@ -227,7 +227,10 @@ def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, .
         return None  # whether a fact still holds is not in the rows
     boxes = _boxes(query)
     in_time = None if (begin is None and end is None) or query.labels else rows.in_time(begin, end)
-    at: At = _labelled(db, rows, query.labels) if query.labels else _in_spans(rows, begin, end, in_time, boxes)
+    if query.labels:
+        at: At = _labelled(db, rows, query.labels)
+    else:
+        at, boxes = _in_spans(rows, begin, end, in_time, boxes)
     for lower, upper in boxes:  # first: of a span of time most rows are in it, of a box few
         at = _touching(rows, at, lower, upper)
     if rows.gone or not chosen.every:
@@ -270,24 +273,31 @@ def _labelled(db: sqlite3.Connection, rows: Rows, labels: tuple[str, ...]) -> ND
 
 def _in_spans(
     rows: Rows, begin: int | None, end: int | None, in_time: slice | None, boxes: list[NDArray[np.float64]]
-) -> At:
-    """Rows among which all are that fulfil these; none outside of `in_time`, where that is known."""
+) -> tuple[At, list[NDArray[np.float64]]]:
+    """Rows among which all are that fulfil these, none outside of `in_time`, where that is known; and the boxes that
+    are still to be looked at.
+    """
     if in_time is None and begin is None and end is None:
         in_time = slice(0, rows.n)
     if in_time is not None and not boxes:
-        return in_time
+        return in_time, boxes
     earliest, latest = -np.inf if begin is None else float(begin), np.inf if end is None else float(end)
     near = rows.spans_in(earliest, latest) if in_time is None else _spans_of(in_time, rows.SPAN)
+    of = in_time or slice(0, rows.n)
     if near is not None and not boxes:
-        return _rows_of(near, 0, slice(0, rows.n), rows.SPAN)
+        return _rows_of(near, of, rows.SPAN), boxes
+    first = 0 if near is None else near.start
     spans = rows.spans()[:, near or slice(None)]
     keep: NDArray[np.bool_] = spans[1] >= earliest
     if end is not None:
         keep &= spans[0] <= latest
     for lower, upper in boxes:
         keep &= _touches(spans[2:], lower, upper)
-    found = kept(slice(0, len(keep)), keep)
-    return _rows_of(found, 0 if near is None else near.start, in_time or slice(0, rows.n), rows.SPAN)
+    found = kept(slice(first, first + len(keep)), keep)
+    if isinstance(found, slice):
+        return _rows_of(found, of, rows.SPAN), boxes
+    at = rows.touching(found, *boxes[0]) if boxes else rows.in_spans(found)
+    return at[at.searchsorted(of.start) : at.searchsorted(of.stop)], boxes[1:]
 
 
 def _spans_of(at: slice, size: int) -> slice:
@@ -295,10 +305,7 @@ def _spans_of(at: slice, size: int) -> slice:
     return slice(at.start // size, -(-at.stop // size))
 
 
-def _rows_of(found: At, begin: int, of: slice, size: int) -> At:
-    """The rows in some spans of so many rows, counted from span `begin` on, that are in a slice."""
-    if isinstance(found, slice):
-        start = max(of.start, (begin + found.start) * size)
-        return slice(start, max(start, min(of.stop, (begin + found.stop) * size)))
-    at = ((found + begin)[:, None] * size + np.arange(size)).reshape(-1)
-    return at[at.searchsorted(of.start) : at.searchsorted(of.stop)]
+def _rows_of(spans: slice, of: slice, size: int) -> slice:
+    """The rows in some spans of so many rows that are in a slice."""
+    start = max(of.start, spans.start * size)
+    return slice(start, max(start, min(of.stop, spans.stop * size)))

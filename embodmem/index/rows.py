@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.codes import quantise
-from embodmem.index.spans import InOrder, Spans
+from embodmem.index.spans import InOrder, Spans, touching
 
 EXACT_NUMBERS = 16_384 * 384
 """Up to so many numbers (25 MB), vectors are held as they are beside their bytes; beyond, as bytes alone."""
@@ -270,9 +270,10 @@ class Rows:
         capacity = len(self._held["ids"])
         if rows <= capacity:
             return
+        rows = -(-max(rows, 256) // self.SPAN) * self.SPAN  # whole spans: `touching` reads them so
         for name in self._names:
             old = self._held[name]
-            grown = np.empty((max(rows, 256), *old.shape[1:]), old.dtype, order="F" if name == "box" else "C")
+            grown = np.empty((rows, *old.shape[1:]), old.dtype, order="F" if name == "box" else "C")
             grown[: self.n] = old[: self.n]
             self._held[name] = grown
 
@@ -344,8 +345,8 @@ class Rows:
             left = np.flatnonzero(self.column("group") >= 0)
             for name in self._names:
                 self._held[name] = self._held[name][left]
-            self._held["box"] = np.asfortranarray(self._held["box"])
             self.n, self.gone = len(left), 0
+            self.reserve(self.n + 1)
             self._spans.begin_anew(self.n)
             self._in_order.touch(0)
 
@@ -361,6 +362,16 @@ class Rows:
         if not self._spans.by_time:
             return None
         return slice(int(spans[1].searchsorted(begin)), int(spans[0].searchsorted(end, "right")))
+
+    def in_spans(self, spans: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of some spans (S,), ascending; some may lie behind the last row."""
+        return (spans[:, None] * self.SPAN + np.arange(self.SPAN)).reshape(-1)
+
+    def touching(
+        self, spans: NDArray[np.int64], lower: NDArray[np.float64], upper: NDArray[np.float64]
+    ) -> NDArray[np.int64]:
+        """Those of `in_spans` whose box touches another one."""
+        return touching(self._held["box"], self.SPAN, spans, lower, upper)
 
     def in_time(self, begin: int | None, end: int | None) -> slice | None:
         """The rows that have something between two stamps, ns; None where rows do not follow one another in time."""

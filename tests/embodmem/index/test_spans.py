@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from embodmem.index.filters import select
 from embodmem.index.rows import Batch, Rows
-from embodmem.index.spans import InOrder
+from embodmem.index.spans import InOrder, touching
 from embodmem.types import Query
 
 STAMP = 1_700_000_000_000_000_000
@@ -52,7 +52,7 @@ stamps = st.none() | st.integers(-5, 700)
 
 @settings(max_examples=150, deadline=None)
 @given(
-    jumps=st.lists(st.integers(0, 3), min_size=1, max_size=90),
+    jumps=st.lists(st.integers(0, 3), min_size=1, max_size=90) | st.lists(st.integers(0, 3), min_size=60, max_size=90),
     back=st.integers(0, 3),
     changes=st.lists(st.tuples(st.sampled_from(["late", "early", "remove", "append"]), st.integers(0, 89)), max_size=4),
     asked=st.lists(st.tuples(stamps, stamps, st.booleans()), min_size=1, max_size=4),
@@ -65,7 +65,9 @@ def test_what_lies_between_two_stamps(
     first = np.cumsum(jumps)
     first[len(first) // 2 :] -= back  # where that is nothing, none goes back
     n = len(first)
-    rows.put(batch(list(range(1, n + 1)), first.tolist(), (first + np.arange(n) % 2 * back).tolist(), list(range(n))))
+    places = np.arange(n) // 16 % 3 * 20.0 + np.arange(n) % 16  # from room to room, a span in each
+    ends = (first + np.arange(n) % 2 * back).tolist()
+    rows.put(batch(list(range(1, n + 1)), first.tolist(), ends, places.tolist()))
     for what, which in [("nothing", 0), *changes]:
         number = which % n + 1
         if what == "remove":
@@ -102,3 +104,17 @@ def test_order_follows_changes(steps: list[tuple[int, int]], changes: list[tuple
         assert order.holds(first, last) == order.holds(first, last) == wanted
     more = np.concatenate([first, first[-1:] + 1]), np.concatenate([last, last[-1:]])
     assert order.holds(*more) == wanted
+
+
+@settings(max_examples=60, deadline=None)
+@given(seed=st.integers(0, 999), count=st.integers(1, 12), size=st.sampled_from([1, 4, 64]), data=st.data())
+def test_boxes_of_whole_spans(seed: int, count: int, size: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    lower = rng.integers(0, 6, (count * size, 3)).astype(np.float64)
+    lower[rng.random(len(lower)) < 0.1] = np.nan  # no place
+    box = np.asfortranarray(np.hstack([lower, lower + rng.integers(0, 2, lower.shape)]))
+    spans = np.array(sorted(data.draw(st.sets(st.integers(0, count - 1)))), dtype=np.int64)
+    other = np.array([[1.0, 2.0, 0.0], [3.0, 4.0, 3.0]])
+    touches = ((box[:, 3:] >= other[0]) & (box[:, :3] <= other[1])).all(axis=1)
+    wanted = [row for row in np.flatnonzero(touches).tolist() if row // size in spans.tolist()]
+    assert touching(box, size, spans, *other).tolist() == wanted
