@@ -100,6 +100,7 @@ class EmbodiedMemory:
             self._noticed = Noticed(self.scene, self.episodic, self.semantic, self.working)
             if mode != "r":
                 self._note_settings()
+            self.records.prepare([kind for memory in asked.values() for kind in memory.looked_at(Query())])
         except BaseException:
             self.store.close()
             raise

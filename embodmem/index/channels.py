@@ -75,9 +75,12 @@ class Channels:
         self._lexical.laid.drop_held()
         self._postings.drop_held()
 
-    def make_ready(self, db: sqlite3.Connection) -> bool:
-        """Do a piece of what searches are going to need; whether any is left."""
-        return self._lexical.laid.lay_more(db)
+    def make_ready(self, db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
+        """Do a piece of what searches for some kinds, () is all, are going to need; whether any is left."""
+        if self._lexical.laid.lay_more(db, kinds):
+            return True
+        self._mirror.prepare(db)  # last: it cannot be done in pieces, and a search that comes before does it at once
+        return False
 
     def ask(self, db: sqlite3.Connection, query: Query) -> Asked:
         """Take a query apart.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Sequence
 from itertools import repeat
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embodmem.index.held import Newest
-from embodmem.index.hydrate import among
+from embodmem.index.hydrate import listed
 from embodmem.index.kin import IN_LABEL
 from embodmem.index.words import Stemmer
 from embodmem.store import Store
@@ -105,20 +106,34 @@ class LaidRecords:
                 self._keep(ids[left].tolist(), fresh)
         return _merged(np.flatnonzero(at >= 0), held, left, fresh) if len(left) < len(numbers) else fresh
 
-    def lay_more(self, db: sqlite3.Connection) -> bool:
-        """Take apart the newest records that this has not come to yet, some hundred; whether there are more."""
-        sql = "SELECT id FROM record WHERE live AND id < ? ORDER BY id DESC LIMIT ?"
-        ids = np.array(db.execute(sql, (self._above, AT_ONCE)).fetchall(), dtype=np.int64).reshape(-1)[::-1]
-        if not len(ids):
+    def lay_more(self, db: sqlite3.Connection, kinds: Sequence[str]) -> bool:
+        """Take apart the newest records of some kinds, () is all, that this has not come to yet, some hundred; whether
+        there are more.
+        """
+        # One row: SQLite lets go of Python's lock for each, and waits to have it back where another thread computes.
+        of_kind = "AND +kind IN (SELECT value FROM json_each(?))" if kinds else "AND ? IS NOT NULL"
+        sql = (
+            "SELECT json_group_array(json_array(id, label, text)) FROM "
+            f"(SELECT id, label, text FROM record WHERE id < ? AND live {of_kind} ORDER BY id DESC LIMIT ?)"
+        )
+        with self._newest.lock:
+            state, used = self._newest.sees(), self._used
+        rows = json.loads(db.execute(sql, (self._above, json.dumps(kinds), AT_ONCE)).fetchone()[0])
+        if not rows or used > MOST_WORDS // 2:
             return False
-        self._above = int(ids[0])
-        self.of(db, ids)
-        return len(ids) == AT_ONCE and self._used < MOST_WORDS // 2
+        self._above = min(row[0] for row in rows)
+        rows = [row for row in rows if row[0] not in self._place]
+        fresh = lay(self._stemmer, [row[1] for row in rows], [row[2] for row in rows])
+        with self._newest.lock:
+            if self._newest.is_still(state):
+                self._keep([row[0] for row in rows], fresh)
+        return True
 
     def read(self, db: sqlite3.Connection, numbers: Sequence[int]) -> Laid:
         """Records that exist, in this order, taken apart anew."""
-        given, values = among(numbers)
-        found = {row[0]: row for row in db.execute(f"SELECT id, label, text FROM record WHERE id {given}", values)}
+        some, values = listed(numbers)
+        sql = f"{some} SELECT id, label, text FROM listed CROSS JOIN record ON id = number"
+        found = {row[0]: row for row in db.execute(sql, values)}
         rows = [found[number] for number in numbers]
         return lay(self._stemmer, [row[1] for row in rows], [row[2] for row in rows])
 

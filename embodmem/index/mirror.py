@@ -68,6 +68,7 @@ class Mirror:
         self._mutex = threading.RLock()
         self._rows = Rows(dim, exact=True)
         self._state: int | None = None
+        self._is_searched = False
         self._log: list[tuple[int, list[int] | None]] = []
         self._logged = self._newest = 0  # changed records that are noted; those of the last commit
         self._log_mutex = threading.Lock()  # held for moments only: a writer must not wait for a search
@@ -101,8 +102,16 @@ class Mirror:
         if state is None:
             yield None
             return
+        self._is_searched = True
         with self._mutex:
             yield self._rows if self._follow(db, state) else None
+
+    def prepare(self, db: sqlite3.Connection) -> None:
+        """Read the rows before the first search; what is written until that comes is not followed at once."""
+        state = self._store.snapshot
+        if state is not None:
+            with self._mutex:
+                self._follow(db, state)
 
     def invalidate(self) -> None:
         """Read everything again at the next search."""
@@ -111,7 +120,7 @@ class Mirror:
 
     def _keep_up(self) -> None:
         """After a commit: take in what has changed, if that is much and no search holds the rows."""
-        is_due = self._logged >= FOLLOW_FROM or self._newest >= FOLLOW_BATCH
+        is_due = self._is_searched and (self._logged >= FOLLOW_FROM or self._newest >= FOLLOW_BATCH)
         if not is_due or self._state is None or not self._mutex.acquire(blocking=False):
             return
         try:

@@ -11,7 +11,7 @@ from embodmem.store import Store
 
 
 class Ready:
-    """Does pieces of work in a thread of its own, which begins with the first search and ends with the work.
+    """Does pieces of work in a thread of its own, which begins once and ends with the work.
 
     Args:
         store: Of the memory; its closing ends the work.
@@ -24,6 +24,11 @@ class Ready:
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         store.before_close.append(self._end)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it began."""
+        return self._thread is not None
 
     def begin(self) -> None:
         """Begin, once."""

@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -87,12 +87,21 @@ class Search:
         self.channels = Channels(store, self.mirror, self.given, self.contents, encoder, self.encode)
         self.settings = RecallConfig()
         self._late = Late(encoder) if isinstance(encoder, WordEncoder) else None
+        self._looked_at: tuple[str, ...] = ()
         self._ready = Ready(store, self._make_ready)
         store.on_erase.append(self._drop_held)
 
+    def prepare(self, kinds: Sequence[str]) -> None:
+        """Begin to make ready what searches for some kinds will need, if anything is there; see `Ready`."""
+        with self.store.read() as db:
+            is_empty = db.execute("SELECT 1 FROM record LIMIT 1").fetchone() is None
+        if not is_empty:
+            self._looked_at = tuple(kinds)
+            self._ready.begin()
+
     def _make_ready(self) -> bool:
         with self.store.read() as db:
-            return self.channels.make_ready(db)
+            return self.channels.make_ready(db, self._looked_at)
 
     def _drop_held(self) -> None:
         """What is forgotten stays in RAM no longer than in the file: neither texts nor their words."""
@@ -178,7 +187,9 @@ class Search:
         if query.text is None and query.near is None and query.around_ns is None:
             rank = self._newest if query.embedding is None else self._by_meaning
             return {name: rank(db, query, ids, k) for name, ids in passed.each()}
-        self._ready.begin()
+        if not self._ready.has_begun:
+            self._looked_at = () if () in groups.values() else tuple(chain(*groups.values()))
+            self._ready.begin()
         asked = self.channels.ask(db, query)
         pools = self.channels.pools(db, asked, passed, max(k, CHANNEL_DEPTH), self.settings)
         known = [term for term, ids in zip(asked.terms, asked.postings, strict=True) if len(ids)]

@@ -75,6 +75,7 @@ class Stemmer:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._held: dict[str, str] = {}
+        self._numbers: dict[str, int] = {}
         self._db: sqlite3.Connection | None = None
         self._stop: frozenset[str] = frozenset()
 
@@ -87,7 +88,7 @@ class Stemmer:
     def drop_held(self) -> None:
         """Let go of all words that are held."""
         with self._lock:
-            self._held = {}
+            self._held, self._numbers = {}, {}
             if self._db is not None:
                 self._db.close()  # pages in RAM, too, keep what was deleted from them
                 self._db = None
@@ -114,7 +115,9 @@ class Stemmer:
         said.discard(_BETWEEN)
         with self._lock:
             self._learn(said)
-            number = {word: number_of(self._held[word]) for word in said}
+            held = self._numbers
+            held.update((word, number_of(self._held[word])) for word in [word for word in said if word not in held])
+            number = {word: held[word] for word in said}
         number[_BETWEEN] = NOT_A_WORD
         found = np.fromiter(map(number.__getitem__, split), np.int64, len(split))
         between = found == NOT_A_WORD
@@ -124,7 +127,7 @@ class Stemmer:
     def _learn(self, said: set[str]) -> None:
         """Hold the stems of these words, at least."""
         if len(self._held) > _HELD_WORDS:
-            self._held.clear()
+            self._held, self._numbers = {}, {}
         rows = []
         for i, word in enumerate([word for word in said if word not in self._held]):
             if word.isascii() and word.isdigit():  # a number has no ending

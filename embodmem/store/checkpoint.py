@@ -25,7 +25,7 @@ MOST_BYTES = 64 << 20
 PATIENT_BYTES = LOG_BYTES + (8 << 20)
 """While the log is longer, it is moved whoever reads or writes. One that was moved keeps up to `LOG_BYTES`."""
 
-AT_MOST_S = 5.0
+AT_MOST_S = 30.0
 """After so long the log is moved even if it was never quiet."""
 
 

@@ -23,6 +23,16 @@ def await_ready() -> None:
             thread.join()
 
 
+def test_only_what_is_looked_at_is_taken_apart(path: Path) -> None:
+    records = Records(Store(path), None)
+    numbers = records.add_many(told(20)).tolist()
+    records.add_many([Record(kind="fact", text="a mug", first_ns=1, last_ns=1) for _ in range(20)])
+    records.search(Query(text="7"), 1, ("event",))
+    await_ready()
+    assert sorted(records.channels._lexical.laid._place) == numbers
+    records.store.close()
+
+
 @pytest.mark.parametrize("mode", ["a", "r"])
 def test_all_are_taken_apart_after_the_first_search(path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     monkeypatch.setattr(laid, "AT_ONCE", 32)
