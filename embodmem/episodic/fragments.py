@@ -14,6 +14,7 @@ from embodmem.episodic.associative import Hopfield, Superposition
 from embodmem.errors import InvalidInput
 from embodmem.index import Records
 from embodmem.index.bits import unpack
+from embodmem.store.changes import Changed
 from embodmem.types import Recall
 
 _LONGEST_LOG = 10_000
@@ -36,12 +37,12 @@ class Fragments:
         self._log_mutex = threading.Lock()
         self._store.on_change.append(self._note)
 
-    def _note(self, state: int, touched: list[int] | None) -> None:
+    def _note(self, state: int, changed: Changed | None) -> None:
         with self._log_mutex:
-            if touched is None or self._changed is None or len(self._changed) + len(touched) > _LONGEST_LOG:
+            if changed is None or self._changed is None or len(self._changed) + len(changed.records) > _LONGEST_LOG:
                 self._changed = None
             else:
-                self._changed.update(touched)
+                self._changed.update(changed.records)
 
     def call_up(self, fragment: ArrayLike, k: int, model: str, kinds: tuple[str, ...]) -> list[Recall]:
         """See `EpisodicMemory.from_fragment`; `kinds` are those of the records that take part."""

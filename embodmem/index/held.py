@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 
 from embodmem.store import Store
+from embodmem.store.changes import Changed
 
 T = TypeVar("T")
 
@@ -22,20 +23,24 @@ class Newest:
     Args:
         store: The memory's file.
         drop: Let go of what is held of these records, of all where it is None; called with the lock held.
+        words: What is held hangs on the words of a record alone.
 
     Attributes:
         lock: For what is held; taken for moments only: a writer must not wait for a reader.
     """
 
-    def __init__(self, store: Store, drop: Callable[[list[int] | None], None]) -> None:
-        self._store, self._drop = store, drop
+    def __init__(self, store: Store, drop: Callable[[list[int] | None], None], words: bool = False) -> None:
+        self._store, self._drop, self._words = store, drop, words
         self.lock = threading.Lock()
         self._state: int | None = None
         store.on_change.append(self._note)
 
-    def _note(self, state: int, touched: list[int] | None) -> None:
+    def _note(self, state: int, changed: Changed | None) -> None:
         with self.lock:
-            self._drop(touched)
+            if changed is None:
+                self._drop(None)
+            else:
+                self._drop([*changed.said, *changed.gone] if self._words else changed.records)
             self._state = state
 
     def sees(self) -> int | None:

@@ -73,7 +73,7 @@ class LaidRecords:
         self._length, self._words = np.empty(0), np.empty(0, np.int64)
         self._n = self._used = 0
         self._above = 2**63 - 1  # `lay_more` has come to all from here on
-        self._newest = Newest(store, self._drop)
+        self._newest = Newest(store, self._drop, words=True)
 
     def _drop(self, touched: list[int] | None) -> None:
         if touched is None:

@@ -16,6 +16,7 @@ from embodmem.index.blocks import BLOCK_BITS, pack, read_rows, unpack
 from embodmem.index.rows import Batch, Group, OutOfOrder, Rows, exact_rows
 from embodmem.index.threads import aside
 from embodmem.store import Store
+from embodmem.store.changes import Changed
 
 LONGEST_LOG = 100_000
 """Changed records that are noted one by one between two searches; after more of them everything is read again."""
@@ -83,7 +84,8 @@ class Mirror:
         store.before_close.append(self.approximate.close)
         store.after_rollback.append(self._forget_fresh)
 
-    def _note(self, state: int, touched: list[int] | None) -> None:
+    def _note(self, state: int, changed: Changed | None) -> None:
+        touched = None if changed is None else changed.records
         with self._log_mutex:
             self._newest = 0 if touched is None else len(touched)
             self._logged += self._newest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from typing import NamedTuple
 
 TOUCH = (
     "INSERT INTO touched SELECT id FROM record WHERE id BETWEEN ?1 AND ?2 AND id NOT IN (SELECT id FROM touched)",
@@ -19,6 +20,7 @@ _NEW = (
     "SELECT 1 FROM record_area a WHERE a.id = n.id >> 6 AND a.x0 <= n.x0 AND a.y0 <= n.y0 AND a.z0 <= n.z0 "
     "AND a.x1 >= n.x1 AND a.y1 >= n.y1 AND a.z1 >= n.z1)) GROUP BY id >> 6",
     *TOUCH,
+    "INSERT OR REPLACE INTO reworded SELECT id, 1 FROM record WHERE id BETWEEN ?1 AND ?2",
 )
 
 
@@ -53,3 +55,38 @@ TOUCHED = "CREATE TEMP TABLE touched (id INTEGER PRIMARY KEY);" + "".join(
     for table, what in _WATCHED
 )
 """Notes which records a transaction changed or removed, whoever did it; of one connection, never in the file."""
+
+REWORDED = (
+    "CREATE TEMP TABLE reworded (id INTEGER PRIMARY KEY, is_there INTEGER);"
+    "CREATE TEMP TRIGGER reworded_update AFTER UPDATE OF label, text ON main.record "
+    "WHEN new.label IS NOT old.label OR new.text IS NOT old.text "
+    "BEGIN DELETE FROM reworded WHERE id = new.id; INSERT INTO reworded VALUES (new.id, 1); END;"
+    "CREATE TEMP TRIGGER reworded_delete AFTER DELETE ON main.record "
+    "BEGIN DELETE FROM reworded WHERE id = old.id; INSERT INTO reworded VALUES (old.id, 0); END;"
+)
+"""Notes the records of which a transaction changed the words, and those that it removed."""
+
+
+class Changed(NamedTuple):
+    """What a transaction changed.
+
+    Attributes:
+        records: Ids, ascending, of all records that are new, changed or gone.
+        said: Of those that say something new.
+        gone: Of those that are gone.
+    """
+
+    records: list[int]
+    said: list[int]
+    gone: list[int]
+
+
+def take_changed(db: sqlite3.Connection) -> Changed:
+    """What the running transaction changed; it is noted no more."""
+    records = [row[0] for row in db.execute("SELECT id FROM touched ORDER BY id")]
+    if not records:
+        return Changed([], [], [])
+    words = db.execute("SELECT id, is_there FROM reworded ORDER BY id").fetchall()
+    db.execute("DELETE FROM touched")
+    db.execute("DELETE FROM reworded")
+    return Changed(records, [n for n, there in words if there], [n for n, there in words if not there])

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from embodmem.errors import MemoryInUse, ReadOnlyMemory, StoreError
-from embodmem.store.changes import MERGE, MERGE_FROM, RECORDS_PER_PAGE, TOUCHED
+from embodmem.store.changes import MERGE, MERGE_FROM, RECORDS_PER_PAGE, REWORDED, TOUCHED, Changed, take_changed
 from embodmem.store.checkpoint import Checkpoints
 from embodmem.store.erase import RawFile
 from embodmem.store.files import BUSY_MS, check_file, connect, create_file
@@ -106,7 +106,7 @@ class Store(Hooks, State):
                 create_file(self.path)
             self._writer = connect(self.path, writable=True, durable=not self.temporary)
             migrate(self._writer)
-            self._writer.executescript(TOUCHED)
+            self._writer.executescript(TOUCHED + REWORDED)
         except BaseException as error:
             self.close()
             if isinstance(error, (sqlite3.Error, OSError)):
@@ -164,16 +164,14 @@ class Store(Hooks, State):
     def commit(self) -> None:
         """Sync the running transaction to disk; `transaction` does it at its end."""
         assert self._writer is not None
-        touched = [row[0] for row in self._writer.execute("SELECT id FROM touched ORDER BY id")]
-        if touched:
-            self._writer.execute("DELETE FROM touched")
-        if len(touched) >= MERGE_FROM:
-            self._writer.execute(MERGE, (len(touched) // RECORDS_PER_PAGE,))
-        with self._changing(touched):
+        changed = take_changed(self._writer)
+        if len(changed.records) >= MERGE_FROM:
+            self._writer.execute(MERGE, (len(changed.records) // RECORDS_PER_PAGE,))
+        with self._changing(changed):
             self._writer.execute("COMMIT")
 
     @contextmanager
-    def _changing(self, touched: list[int] | None) -> Iterator[None]:
+    def _changing(self, changed: Changed | None) -> Iterator[None]:
         """Around the moment in which what readers see becomes another."""
         before, self._state = self._state, self._state + 1
         try:
@@ -182,7 +180,7 @@ class Store(Hooks, State):
             self._state = before
             raise
         for hook in self.on_change:
-            hook(before + 2, touched)
+            hook(before + 2, changed)
         self._state = before + 2
 
     def _rollback(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from embodmem import EmbodiedMemory, Event
 from embodmem.config_recall import RecallConfig
 from embodmem.encoders import HashingEncoder
 from embodmem.index import Record, Records
+from embodmem.index import postings as module
 from embodmem.index.asked import best, words_of
 from embodmem.index.links import names_in
 from embodmem.index.mirror import FOLLOW_BATCH, FOLLOW_FROM
@@ -61,6 +63,95 @@ def test_postings_follow_what_is_written(records: Records) -> None:
     records.remove([mug])
     assert holding("mug") == [other]
     assert holding("lamp") == []
+
+
+steps = st.lists(st.tuples(st.sampled_from(["add", "say", "touch", "remove", "again", "ask"]), st.integers(0, 9)))
+NAMES = ("mug", "lamp", "door")
+
+
+@settings(max_examples=50, deadline=None)
+@given(steps, st.integers(1, 300), st.booleans())
+def test_postings_are_those_of_the_word_index(todo: list[tuple[str, int]], longest: int, in_one: bool) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "LONGEST_LOG", longest)
+        store = Store()
+        records = Records(store, None)
+        mine, there, gone = Postings(store), list[int](), list[int]()
+
+        def check() -> None:
+            with store.read() as db:
+                for name, ids in zip(NAMES, mine.of(db, NAMES), strict=True):
+                    sql = "SELECT rowid FROM record_words WHERE record_words MATCH ? ORDER BY rowid"
+                    assert ids.tolist() == [row[0] for row in db.execute(sql, (name,))]
+
+        def do(what: str, which: int) -> None:
+            one = Record(kind="event", text=" and ".join(NAMES[: which % 4]), first_ns=which, last_ns=which)
+            if what == "add" or not there:
+                there.append(records.add(one))
+            elif what == "say":
+                records.replace(there[which % len(there)], one)
+            elif what == "touch":
+                with store.transaction() as db:
+                    db.execute("UPDATE record SET last_ns = last_ns + 1, live = 1 - live WHERE id = ?", (there[-1],))
+            elif what == "remove":
+                gone.append(there.pop(which % len(there)))
+                records.remove(gone[-1:])
+            elif gone:
+                there.append(records.add(one, gone.pop()))
+
+        for what, which in todo:
+            if what == "ask":
+                check()
+            elif in_one:  # a transaction sees its own words
+                with store.transaction():
+                    do(what, which)
+                    check()
+            else:
+                do(what, which)
+        check()
+        store.close()
+
+
+def test_a_reader_of_an_older_state_has_its_own_postings(records: Records) -> None:
+    store, postings = records.store, Postings(records.store)
+
+    def holding() -> list[int]:
+        with store.read() as db:
+            return postings.of(db, ["mug"])[0].tolist()
+
+    def write() -> None:
+        later.append(records.add(Record(kind="event", text="a blue mug", first_ns=1, last_ns=1)))
+        assert holding() == [first, *later]
+
+    later: list[int] = []
+    first = records.add(Record(kind="event", text="a red mug", first_ns=1, last_ns=1))
+    assert holding() == [first]
+    with store.read() as db:
+        writer = threading.Thread(target=write)
+        writer.start()
+        writer.join()
+        assert postings.of(db, ["mug"])[0].tolist() == [first]
+    assert holding() == [first, *later]
+
+
+def test_only_what_changed_is_read_of_a_word_that_is_known(records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
+    postings, read = Postings(records.store), list[tuple[object, ...]]()
+    raw = module._read
+    monkeypatch.setattr(module, "_read", lambda db, *given: read.append(given) or raw(db, *given))
+
+    def holding() -> list[int]:
+        with records.store.read() as db:
+            return postings.of(db, ["mug"])[0].tolist()
+
+    numbers = records.add_many([Record(kind="event", text="a mug", first_ns=1, last_ns=1) for _ in range(9)]).tolist()
+    assert holding() == numbers
+    records.remove(numbers[:2])
+    with records.store.transaction() as db:
+        db.execute("UPDATE record SET last_ns = 5")
+    assert holding() == numbers[2:]
+    last = records.add(Record(kind="event", text="one more mug", first_ns=6, last_ns=6))
+    assert holding() == [*numbers[2:], last]
+    assert read == [("mug",), ("mug", last, last)]
 
 
 def test_two_forms_of_a_word_are_one_word() -> None:
