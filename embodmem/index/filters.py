@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import operator
 import sqlite3
 from typing import Any
 
@@ -200,6 +201,8 @@ _IN_RAM = (
 """Fields of a query that `select` knows, or that choose among what passed."""
 _BY_SQL = tuple(field.name for field in dataclasses.fields(Query) if field.name not in _IN_RAM)
 """A query with one of the others is left to SQL."""
+_by_sql = operator.attrgetter(*_BY_SQL)
+_UNSET = _by_sql(Query())
 
 
 _NEVER = -(2**63)
@@ -209,7 +212,13 @@ def is_by_group(query: Query) -> bool:
     """Whether what a record has in common with many (kind, agent, source) decides alone if it passes."""
     others = (query.near, query.radius_m, query.within, query.between_ns)
     is_plain = all(value is None for value in others) and not query.labels
-    return is_plain and all(getattr(query, name) in (None, (), "") for name in _BY_SQL)
+    return is_plain and not _needs_sql(query)
+
+
+def _needs_sql(query: Query) -> bool:
+    """Whether a field is set that the rows do not know."""
+    fields = _by_sql(query)
+    return fields != _UNSET and any(value not in (None, (), "") for value in fields)
 
 
 def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, ...], live: bool) -> At | None:
@@ -218,7 +227,7 @@ def select(db: sqlite3.Connection, rows: Rows, query: Query, kinds: tuple[str, .
     Returns:
         Rows (N,), ascending, that fulfil it; None where SQL has to tell.
     """
-    if any(getattr(query, name) not in (None, (), "") for name in _BY_SQL):
+    if _needs_sql(query):
         return None
     begin, end = query.between_ns or (None, None)
     key = (kinds, tuple(query.kinds), tuple(query.sources), query.agent, live)
