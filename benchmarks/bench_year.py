@@ -129,6 +129,7 @@ class Run:
             self.home.load(held["home"])
         settings = Config(spatial=SpatialConfig(budget_mib=1), lifecycle=config)
         self.memory = EmbodiedMemory(path, config=settings, encoder=HashingEncoder(128))
+        self.memory.make_ready()
         self.life = Lifecycle(self.memory)
 
     def day(self) -> None:

@@ -241,6 +241,13 @@ class EmbodiedMemory:
         """
         return self._recaller.recall(query, k, self.reranker)
 
+    def make_ready(self) -> None:
+        """Read and take apart at once what questions need, so that the first ones cost no more than others.
+
+        It is done after opening anyhow, when nobody reads or writes.
+        """
+        self.records.finish_preparing()
+
     def views(self, T_world_camera: ArrayLike, camera: PinholeCamera, k: int = 8) -> list[Recall]:
         """The fewest keyframes, k at most, that show what is visible from a pose; the one that adds most first.
 

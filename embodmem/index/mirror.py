@@ -108,6 +108,10 @@ class Mirror:
         with self._mutex:
             yield self._rows if self._follow(db, state) else None
 
+    def expect_searches(self) -> None:
+        """Follow what is written, as after a search."""
+        self._is_searched = True
+
     def prepare(self, db: sqlite3.Connection) -> None:
         """Read the rows before the first search; what is written until that comes is not followed at once."""
         state = self._store.snapshot

@@ -40,6 +40,11 @@ class Ready:
                 with suppress(RuntimeError):  # the interpreter is about to end and starts no thread any more
                     self._thread.start()
 
+    def finish(self) -> None:
+        """Do what is left in this thread."""
+        while self._piece():
+            pass
+
     def _work(self) -> None:
         quiet, is_left = self._store.quiet, True
         with suppress(StoreError):  # a search that needs what could not be read says so

@@ -99,6 +99,11 @@ class Search:
             self._looked_at = tuple(kinds)
             self._ready.begin()
 
+    def finish_preparing(self) -> None:
+        """Do at once what `prepare` has begun; from now on the rows follow what is written."""
+        self._ready.finish()
+        self.mirror.expect_searches()
+
     def _make_ready(self) -> bool:
         with self.store.read() as db:
             return self.channels.make_ready(db, self._looked_at)

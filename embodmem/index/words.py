@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 import threading
@@ -141,7 +142,11 @@ class Stemmer:
             db.execute(f"CREATE VIRTUAL TABLE word USING fts5 (text, tokenize='{TOKENIZE}')")
             db.execute("CREATE VIRTUAL TABLE stem USING fts5vocab (word, instance)")
             self._db = db
-        self._db.executemany("INSERT INTO word (rowid, text) VALUES (?, ?)", rows)
-        found = dict(self._db.execute("SELECT doc, min(term) FROM stem GROUP BY doc").fetchall())
+        # All in one row: see `LaidRecords.lay_more`.
+        pair = "json_extract(value, '$[0]'), json_extract(value, '$[1]')"
+        self._db.execute(f"INSERT INTO word (rowid, text) SELECT {pair} FROM json_each(?)", (json.dumps(rows),))
+        stems = "SELECT doc, min(term) AS term FROM stem GROUP BY doc"
+        (found,) = self._db.execute(f"SELECT json_group_array(json_array(doc, term)) FROM ({stems})").fetchone()
+        stem_of = dict(json.loads(found))
         self._db.execute("DELETE FROM word")
-        self._held.update((word, found.get(i, word)) for i, word in rows)
+        self._held.update((word, stem_of.get(i, word)) for i, word in rows)

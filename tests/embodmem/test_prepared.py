@@ -38,6 +38,19 @@ def test_a_memory_opened_again_is_made_ready_before_the_first_question(path: Pat
         assert answers(memory) == first
 
 
+def test_it_is_made_ready_at_once(path: Path) -> None:
+    with EmbodiedMemory(path) as memory:
+        memory.make_ready()
+        memory.write_batch(Event(stamp_ns=i, kind="told", text=f"mug {i} stands by the lamp") for i in range(40))
+        first = answers(memory)
+    with EmbodiedMemory(path) as memory:
+        memory.store.quiet.uses -= 1  # the other thread waits on
+        memory.make_ready()
+        assert len(memory.records.channels._lexical.laid._place) == sum(memory.counts().values())
+        assert memory.records.mirror._rows.n >= 40
+        assert answers(memory) == first
+
+
 def test_a_reader_is_made_ready_too(path: Path) -> None:
     with EmbodiedMemory(path) as memory:
         memory.write_batch(Event(stamp_ns=i, kind="told", text=f"mug {i} stands by the lamp") for i in range(40))
