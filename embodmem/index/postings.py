@@ -140,10 +140,12 @@ def _followed(db: sqlite3.Connection, term: str, ids: NDArray[np.int64], log: Se
     return np.concatenate([ids[:begin], _read(db, term, low, high), ids[end:]])
 
 
-def _read(db: sqlite3.Connection, term: str, low: int = -(2**63), high: int = 2**63 - 1) -> NDArray[np.int64]:
+def _read(db: sqlite3.Connection, term: str, *between: int) -> NDArray[np.int64]:
     # One text for all ids: a row of SQLite for each costs three times as much.
-    sql = "SELECT group_concat(rowid) FROM record_words WHERE record_words MATCH ? AND rowid BETWEEN ? AND ?"
-    found = db.execute(sql, (f'"{term}"', low, high)).fetchone()[0]
+    sql = "SELECT group_concat(rowid) FROM record_words WHERE record_words MATCH ?"
+    if between:
+        sql += " AND rowid BETWEEN ? AND ?"
+    found = db.execute(sql, (f'"{term}"', *between)).fetchone()[0]
     ids = np.fromstring(found or "", dtype=np.int64, sep=",")
     return ids if not len(ids) or (np.diff(ids) > 0).all() else np.unique(ids)
 
